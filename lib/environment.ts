@@ -1,0 +1,33 @@
+import { readFileSync } from "node:fs";
+
+/** Reading settings from an environment; only the config.ts of a service calls these, with `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The text of a variable. Throws an error for people when it is absent or empty. */
+export function requiredText(environment: Environment, name: string): string {
+  const value = environment[name];
+  if (value === undefined || value === "") throw new Error(`${name} is not set`);
+  return value;
+}
+
+/** A TCP port. Throws an error for people when it is absent or no port. */
+export function requiredPort(environment: Environment, name: string): number {
+  const text = requiredText(environment, name);
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new Error(`${name} is "${text}": not a port (1..65535)`);
+  return port;
+}
+
+/** A comma-separated list, without empty parts. Throws an error for people when it is absent. */
+export function requiredList(environment: Environment, name: string): string[] {
+  return requiredText(environment, name)
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+}
+
+/** The bytes of the file that a variable names: how secrets are handed over. */
+export function requiredSecretFile(environment: Environment, name: string): Buffer {
+  return readFileSync(requiredText(environment, name));
+}

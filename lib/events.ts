@@ -1,0 +1,145 @@
+import type { ClientBase, Pool } from "pg";
+
+/**
+ * Events on their way from a shard's log (table `ledger.events`, the truth) over JetStream (the transport) to consumers.
+ * One JetStream message is one chunk: consecutive events of one shard, as a CloudEvents 1.0 batch in JSON
+ * (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format).
+ */
+
+/** The stream of all shards' chunks. Postgres can fill it again, so it is bounded and old chunks fall out. */
+export const LEDGER_STREAM = "LEDGER_EVENTS";
+export const LEDGER_SUBJECTS = "ledger.events.*";
+export const ledgerSubject = (shard: number): string => `ledger.events.${shard}`;
+/** Plain NATS, no payload, may be lost: "something was committed on this shard". Wakes the relay. */
+export const committedHintSubject = (shard: number): string => `ledger.committed.${shard}`;
+/** Plain NATS, may be lost; the payload is a number as text: "the projection of this shard has reached it". */
+export const projectedHintSubject = (shard: number): string => `projection.reached.${shard}`;
+
+/** A chunk stays below this; a single event larger than it (100 postings are 60 KB) travels alone. */
+export const MAX_CHUNK_BYTES = 512 * 1024;
+export const MAX_CHUNK_EVENTS = 500;
+
+export interface StoredEvent {
+  /** 1, 2, 3 … within the shard, in commit order, without a gap. */
+  readonly number: bigint;
+  readonly bucket: number;
+  /** The id of what changed, such as `xfer_…`. */
+  readonly aggregateId: string;
+  readonly aggregateVersion: bigint;
+  /** Such as `transfer_posted`; the message of events.proto by that name. */
+  readonly type: string;
+  readonly schemaVersion: number;
+  /** The message in Protobuf's JSON form. */
+  readonly payload: string;
+  /** RFC 3339, UTC, milliseconds. Never falls from one number to the next. */
+  readonly occurredAt: string;
+}
+
+/** Up to `limit` events after number `after`, in order. */
+export async function readEvents(db: ClientBase | Pool, after: bigint, limit: number): Promise<StoredEvent[]> {
+  const { rows } = await db.query<[string, number, string, string, string, number, string, string]>({
+    name: "read-events",
+    text: `select number, bucket, aggregate_id, aggregate_version, type, schema_version, payload,
+                  to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+             from ledger.events where number > $1 order by number limit $2`,
+    values: [after.toString(), limit],
+    rowMode: "array",
+  });
+  return rows.map(([number, bucket, aggregateId, aggregateVersion, type, schemaVersion, payload, occurredAt]) => ({
+    number: BigInt(number),
+    bucket,
+    aggregateId,
+    aggregateVersion: BigInt(aggregateVersion),
+    type,
+    schemaVersion,
+    payload,
+    occurredAt,
+  }));
+}
+
+/** Splits events (in order) into chunks of at most MAX_CHUNK_EVENTS and, where one event fits, MAX_CHUNK_BYTES. */
+export function encodeChunks(shard: number, events: readonly StoredEvent[]): Chunk[] {
+  const chunks: Chunk[] = [];
+  let open: { first: bigint; last: bigint; count: number; bytes: number; parts: string[] } | undefined;
+  const close = () => {
+    if (open === undefined) return;
+    chunks.push({ first: open.first, last: open.last, count: open.count, body: `[${open.parts.join(",")}]` });
+    open = undefined;
+  };
+  for (const event of events) {
+    const text = encodeCloudEvent(shard, event);
+    const bytes = Buffer.byteLength(text) + 1;
+    if (open !== undefined && (open.count === MAX_CHUNK_EVENTS || open.bytes + bytes > MAX_CHUNK_BYTES)) close();
+    open ??= { first: event.number, last: event.number, count: 0, bytes: 2, parts: [] };
+    open.parts.push(text);
+    open.last = event.number;
+    open.count += 1;
+    open.bytes += bytes;
+  }
+  close();
+  return chunks;
+}
+
+export interface Chunk {
+  readonly first: bigint;
+  readonly last: bigint;
+  readonly count: number;
+  /** The JetStream message: a JSON array of CloudEvents. */
+  readonly body: string;
+}
+
+/** The payload is JSON already, so it is spliced in; every other part needs no escaping (ids, numbers, [a-z_]). */
+function encodeCloudEvent(shard: number, event: StoredEvent): string {
+  return (
+    `{"specversion":"1.0","id":"${shard}/${event.number}","source":"/ledger/shards/${shard}",` +
+    `"type":"ledgermesh.ledger.${event.type}.v${event.schemaVersion}","subject":"${event.aggregateId}",` +
+    `"time":"${event.occurredAt}","datacontenttype":"application/json","shard":${shard},"number":"${event.number}",` +
+    `"bucket":${event.bucket},"aggregateversion":"${event.aggregateVersion}","data":${event.payload}}`
+  );
+}
+
+export interface ReceivedEvent {
+  readonly number: bigint;
+  /** Such as `transfer_posted`. */
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly aggregateId: string;
+  readonly aggregateVersion: bigint;
+  /** The parsed payload: Protobuf JSON, snake_case names, int64 as strings. */
+  readonly data: unknown;
+}
+
+/** The events of a chunk, in order. Throws when it is not one that `encodeChunks` made. */
+export function decodeChunk(body: string): ReceivedEvent[] {
+  const parsed = JSON.parse(body) as {
+    type: string;
+    subject: string;
+    number: string;
+    aggregateversion: string;
+    data: unknown;
+  }[];
+  return parsed.map(({ type, subject, number, aggregateversion, data }) => {
+    const match = /^ledgermesh\.ledger\.([a-z_]+)\.v([0-9]+)$/.exec(type);
+    if (match === null) throw new Error(`event ${number} has the unknown type ${type}`);
+    return {
+      number: BigInt(number),
+      type: match[1] as string,
+      schemaVersion: Number(match[2]),
+      aggregateId: subject,
+      aggregateVersion: BigInt(aggregateversion),
+      data,
+    };
+  });
+}
+
+/** A stored event as a consumer sees it, for one that fetches a gap from the shard. */
+export function toReceivedEvent(event: StoredEvent): ReceivedEvent {
+  return {
+    number: event.number,
+    type: event.type,
+    schemaVersion: event.schemaVersion,
+    aggregateId: event.aggregateId,
+    aggregateVersion: event.aggregateVersion,
+    data: JSON.parse(event.payload),
+  };
+}
