@@ -18,6 +18,7 @@ import { Status } from "#proto/google/rpc/status.ts";
 /** The one place where refusals become gRPC statuses, and where headers are read and written. */
 
 export const ERROR_DOMAIN = "ledgermesh";
+export const INTERNAL_MESSAGE = "Something failed on our side; it was logged. Try again with the same idempotency key.";
 /** The largest request: a full batch (api.md). */
 const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 /** An account page or a batch answer may be larger than the request. */
@@ -75,7 +76,7 @@ export function unary<Context, Request, Response>(
         log.error({ err: error, method: grpcCall.getPath() }, "a handler failed");
         answer({
           code: status.INTERNAL,
-          details: "Something failed on our side; it was logged. Try again with the same idempotency key.",
+          details: INTERNAL_MESSAGE,
         });
       },
     );
@@ -140,7 +141,7 @@ function pack(type: string, value: Uint8Array): Any {
  * The idempotency key of a command, from the header or the field. Throws a Refusal when there is none
  * (`IDEMPOTENCY_KEY_REQUIRED`), the two disagree (`IDEMPOTENCY_KEY_MISMATCH`), or it is malformed.
  */
-export function idempotencyKeyOf(call: Call, field: string): string {
+export function idempotencyKeyOf(call: Pick<Call, "idempotencyKey">, field: string): string {
   const header = call.idempotencyKey;
   if (header !== undefined && field !== "" && header !== field) {
     throw malformed(

@@ -1,0 +1,23 @@
+/**
+ * Postgres array literals, for `unnest` in set-based statements. `pg` writes JavaScript arrays too, but escapes every element;
+ * these are several times cheaper on the hot path.
+ */
+
+/** Of values that need no quoting: UUIDs, integers, RFC 3339 times, names in [a-z0-9_]. */
+export function plainArray(values: readonly (string | number | bigint)[]): string {
+  return `{${values.join(",")}}`;
+}
+
+/** Of any text; null stands for SQL null. The text holds no NUL. */
+export function textArray(values: readonly (string | null)[]): string {
+  return `{${values.map((value) => (value === null ? "NULL" : quote(value))).join(",")}}`;
+}
+
+/** Of bytes. */
+export function bytesArray(values: readonly Buffer[]): string {
+  return `{${values.map((value) => `"\\\\x${value.toString("hex")}"`).join(",")}}`;
+}
+
+function quote(text: string): string {
+  return `"${text.includes('"') || text.includes("\\") ? text.replaceAll(/["\\]/g, "\\$&") : text}"`;
+}

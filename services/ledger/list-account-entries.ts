@@ -1,0 +1,102 @@
+import type { Call } from "#lib/grpc-server.ts";
+import { uuidToId } from "#lib/ids.ts";
+import { malformed } from "#lib/refusal.ts";
+import type {
+  Entry,
+  ListAccountEntriesRequest,
+  ListAccountEntriesResponse,
+} from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import type { Context } from "#services/ledger/context.ts";
+import { parseAccountId, readAccount } from "#services/ledger/get-account.ts";
+import { readShard } from "#services/ledger/read-shard.ts";
+import { refusals } from "#services/ledger/refusals.ts";
+
+const DEFAULT_PAGE_SIZE = 50;
+const MAX_PAGE_SIZE = 500;
+
+/**
+ * A page begins below a (post_time, sequence): it starts in the right month's partition and walks back, and an entry that
+ * arrives later is above every page.
+ */
+export async function listAccountEntries(
+  ctx: Context,
+  request: ListAccountEntriesRequest,
+  call: Call,
+): Promise<ListAccountEntriesResponse> {
+  const { uuid, bucket } = parseAccountId(request.accountId);
+  const pageSize = parsePageSize(request.pageSize);
+  const scope = ["ListAccountEntries", call.caller, request.accountId];
+  const cursor = request.pageToken === "" ? ["infinity", "0"] : ctx.pageTokens.open(scope, request.pageToken);
+
+  // One more than asked for says whether there is a next page.
+  const rows = await readShard<EntryColumns>(ctx, bucket, {
+    name: "list-account-entries",
+    text: `select e.sequence, e.transfer_id, e.amount_minor_units, e.balance_after_minor_units, e.currency,
+                  t.type, t.memo, e.counterparty_account_id,
+                  extract(epoch from e.post_time) * 1000, extract(epoch from e.effective_time) * 1000, e.post_time::text
+             from ledger.entries e left join ledger.transfers t using (transfer_id)
+            where e.account_id = $1 and e.post_time <= $2 and (e.post_time, e.sequence) < ($2, $3)
+            order by e.post_time desc, e.sequence desc limit $4`,
+    values: [uuid, cursor[0], cursor[1], pageSize + 1],
+  });
+  // Without entries, the account may be unknown.
+  if (rows.length === 0 && (await readAccount(ctx, uuid, bucket)) === undefined) {
+    throw refusals.accountNotFound(request.accountId);
+  }
+  const page = rows.slice(0, pageSize);
+  const last = page.at(-1);
+  const hasMore = rows.length > pageSize;
+  const nextPageToken = hasMore && last !== undefined ? ctx.pageTokens.seal(scope, [last[10], last[0]]) : "";
+  return { entries: page.map(toEntry), nextPageToken, hasMore };
+}
+
+/** Throws INVALID_ARGUMENT when it is out of range; zero means not given. */
+function parsePageSize(pageSize: number): number {
+  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) {
+    throw malformed([
+      { field: "page_size", description: `must be 1 to ${MAX_PAGE_SIZE}, or left out for ${DEFAULT_PAGE_SIZE}` },
+    ]);
+  }
+  return pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
+}
+
+type EntryColumns = [
+  sequence: string,
+  transferUuid: string,
+  amount: string,
+  balanceAfter: string,
+  currency: string,
+  type: string,
+  memo: string,
+  counterpartyUuid: string,
+  postTimeMs: string,
+  effectiveTimeMs: string,
+  postTimeText: string,
+];
+
+function toEntry(row: EntryColumns): Entry {
+  const [
+    sequence,
+    transferUuid,
+    amount,
+    balanceAfter,
+    currency,
+    type,
+    memo,
+    counterpartyUuid,
+    postTimeMs,
+    effectiveTimeMs,
+  ] = row;
+  return {
+    sequence: BigInt(sequence),
+    transferId: uuidToId("xfer", transferUuid),
+    amountMinorUnits: BigInt(amount),
+    balanceAfterMinorUnits: BigInt(balanceAfter),
+    currency,
+    type,
+    memo,
+    counterpartyAccountId: uuidToId("acct", counterpartyUuid),
+    postTime: new Date(Number(postTimeMs)),
+    effectiveTime: new Date(Number(effectiveTimeMs)),
+  };
+}

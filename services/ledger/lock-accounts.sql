@@ -1,0 +1,13 @@
+-- Locks accounts in id order, so that two batches cannot deadlock, and reads them as they are under the lock. It reads
+-- nothing else: under READ COMMITTED only the locked rows themselves are sure to be the newest.
+create or replace function ledger.lock_accounts(ids uuid[]) returns table (
+  account_id uuid, owner_id text, currency text, kind text, status text,
+  posted_minor_units bigint, held_minor_units bigint, floor_minor_units bigint,
+  version bigint, entry_sequence bigint, last_post_time_ms double precision, last_effective_time_ms double precision,
+  reference text
+) language sql as $$
+  select account_id, owner_id, currency, kind, status, posted_minor_units, held_minor_units, floor_minor_units,
+         version, entry_sequence,
+         extract(epoch from last_post_time) * 1000, extract(epoch from last_effective_time) * 1000, reference
+    from ledger.accounts where account_id = any (ids) order by account_id for no key update
+$$;

@@ -1,0 +1,76 @@
+import { Client } from "pg";
+import { startGrpcServer, unary } from "#lib/grpc-server.ts";
+import { idGenerator } from "#lib/ids.ts";
+import type { Logger } from "#lib/log.ts";
+import { pageTokens } from "#lib/page-token.ts";
+import { type RunningService, runService } from "#lib/service.ts";
+import { type BucketMap, readBucketMap } from "#lib/shards.ts";
+import { type LedgerServiceServer, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { batchCreateAccounts } from "#services/ledger/batch-create-accounts.ts";
+import { batchCreateTransfers } from "#services/ledger/batch-create-transfers.ts";
+import { committedHints } from "#services/ledger/committed-hints.ts";
+import { type Config, config } from "#services/ledger/config.ts";
+import type { Context } from "#services/ledger/context.ts";
+import { createAccount } from "#services/ledger/create-account.ts";
+import { createTransfer } from "#services/ledger/create-transfer.ts";
+import { getAccount } from "#services/ledger/get-account.ts";
+import { getTransfer } from "#services/ledger/get-transfer.ts";
+import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
+import { openShard } from "#services/ledger/shard.ts";
+import { shardHandle } from "#services/ledger/shard-handle.ts";
+
+async function start(settings: Config, log: Logger): Promise<RunningService> {
+  const map = await readMap(settings.shards, log);
+  const hints = committedHints(settings.natsUrl, log);
+  const handles = settings.shards.map((url, index) => shardHandle(openShard(index + 1, url, map, log), hints, log));
+  const ctx: Context = {
+    log,
+    map,
+    shardOf: (shard) => {
+      const handle = handles[shard - 1];
+      if (handle === undefined)
+        throw new Error(`the bucket map names shard ${shard}; ${handles.length} are configured`);
+      return handle;
+    },
+    newId: idGenerator(Date.now),
+    pageTokens: pageTokens(settings.pageTokenKey, Date.now),
+  };
+  const handlers: LedgerServiceServer = {
+    createAccount: unary(ctx, log, createAccount),
+    batchCreateAccounts: unary(ctx, log, batchCreateAccounts),
+    getAccount: unary(ctx, log, getAccount),
+    listAccountEntries: unary(ctx, log, listAccountEntries),
+    createTransfer: unary(ctx, log, createTransfer),
+    batchCreateTransfers: unary(ctx, log, batchCreateTransfers),
+    getTransfer: unary(ctx, log, getTransfer),
+  };
+  const server = await startGrpcServer(settings.grpcPort, [{ definition: LedgerServiceService, handlers }]);
+  return {
+    notReady: () => undefined,
+    async stop() {
+      await server.stop();
+      await Promise.all(handles.flatMap(({ transfers, accounts }) => [transfers.drained(), accounts.drained()]));
+      await hints.close();
+      await Promise.all(handles.map(({ shard }) => shard.close()));
+    },
+  };
+}
+
+/** The bucket map, from the first shard that answers: one shard that is away must not keep the others from working. */
+async function readMap(shards: readonly string[], log: Logger): Promise<BucketMap> {
+  for (const [index, connectionString] of shards.entries()) {
+    const db = new Client({ connectionString, connectionTimeoutMillis: 2_000 });
+    try {
+      await db.connect();
+      return (await readBucketMap(db)).map;
+    } catch (error) {
+      log.warn({ shard: index + 1, error: String(error) }, "the shard did not tell its bucket map");
+    } finally {
+      await db.end().catch(() => {});
+    }
+  }
+  throw new Error("no shard answers");
+}
+
+const settings = config();
+await runService("ledger", settings.healthPort, (log) => start(settings, log));

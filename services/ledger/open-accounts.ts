@@ -1,0 +1,156 @@
+import type { Client } from "pg";
+import { idToUuid, uuidToId } from "#lib/ids.ts";
+import { Refusal } from "#lib/refusal.ts";
+import { bytesArray, plainArray, textArray } from "#lib/sql-arrays.ts";
+import { refusals } from "#services/ledger/refusals.ts";
+import { ConnectionLost, isConnectionLost, isMapChanged, type Shard, type Writer } from "#services/ledger/shard.ts";
+import type { CommandKey } from "#services/ledger/transfer.ts";
+
+/** A batch of new accounts on one shard: one call of one SQL function, which is one transaction. */
+export interface OpenAccountCommand {
+  readonly key: CommandKey;
+  /** Chosen before the first try. */
+  readonly accountId: string;
+  readonly bucket: number;
+  /** Empty: it belongs to the caller. */
+  readonly ownerId: string;
+  readonly currency: string;
+  readonly kind: string;
+  /** Undefined: unbounded. */
+  readonly floorMinorUnits: bigint | undefined;
+  readonly reference: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export type AccountOutcome =
+  | { readonly kind: "opened"; readonly accountId: string; readonly eventNumber: bigint; readonly replayed: boolean }
+  | { readonly kind: "reference_used"; readonly accountId: string }
+  | { readonly kind: "refused"; readonly refusal: Refusal; readonly replayed: boolean }
+  /** It was being written when its time was over, or the answer was lost. */
+  | { readonly kind: "unknown" };
+
+export async function openAccounts(
+  shard: Shard,
+  writer: Writer,
+  commands: readonly OpenAccountCommand[],
+): Promise<AccountOutcome[]> {
+  let db: Client;
+  try {
+    db = await writer.connection();
+  } catch (error) {
+    if (!(error instanceof ConnectionLost)) throw error;
+    return commands.map(() => ({ kind: "refused", refusal: refusals.shardUnavailable(shard.number), replayed: false }));
+  }
+  const ordered = commands
+    .map((command, index) => ({ command, index, text: accountKeyText(command) }))
+    .sort((a, b) => (a.text < b.text ? -1 : 1));
+  try {
+    const rows = await callOpenAccounts(
+      db,
+      shard.map.version,
+      ordered.map(({ command }) => command),
+    );
+    const outcomes: AccountOutcome[] = [];
+    for (const [position, { command, index }] of ordered.entries())
+      outcomes[index] = toOutcome(command, rows[position]);
+    return outcomes;
+  } catch (error) {
+    if (isMapChanged(error)) throw refusals.shardMapChanged(shard.number);
+    if (!isConnectionLost(error)) throw error;
+    writer.discard();
+    return commands.map(() => ({ kind: "unknown" }));
+  }
+}
+
+/** Names a key within a shard. */
+export function accountKeyText({ key }: OpenAccountCommand): string {
+  return `${key.bucket} ${key.caller} ${key.method} ${key.key}`;
+}
+
+type OutcomeRow = [
+  outcome: "opened" | "key_known" | "reference_used",
+  accountUuid: string,
+  fingerprint: Buffer,
+  refusal: { reason: string; message: string; metadata: Record<string, string> } | null,
+  eventNumber: string | null,
+];
+
+function toOutcome(command: OpenAccountCommand, row: OutcomeRow | undefined): AccountOutcome {
+  // Taken by a transaction that gave it back, or expired meanwhile: the next try finds the key free.
+  if (row === undefined) return { kind: "refused", refusal: refusals.keyBusy(command.key.key), replayed: false };
+  const [outcome, accountUuid, fingerprint, refusal, eventNumber] = row;
+  const accountId = uuidToId("acct", accountUuid);
+  switch (outcome) {
+    case "opened":
+      return { kind: "opened", accountId, eventNumber: BigInt(eventNumber ?? 0), replayed: false };
+    case "reference_used":
+      return { kind: "reference_used", accountId };
+    case "key_known":
+      if (!fingerprint.equals(command.key.fingerprint)) {
+        const reused = refusals.idempotencyKeyReused(command.key.key, "account", accountId);
+        return { kind: "refused", refusal: reused, replayed: false };
+      }
+      if (refusal !== null) {
+        const { reason, message, metadata } = refusal;
+        return {
+          kind: "refused",
+          refusal: new Refusal("FAILED_PRECONDITION", reason, message, { metadata }),
+          replayed: true,
+        };
+      }
+      return {
+        kind: "opened",
+        accountId,
+        eventNumber: BigInt(eventNumber ?? 0),
+        replayed: accountId !== command.accountId,
+      };
+  }
+}
+
+async function callOpenAccounts(
+  db: Client,
+  mapVersion: number,
+  commands: readonly OpenAccountCommand[],
+): Promise<OutcomeRow[]> {
+  const { rows } = await db.query<OutcomeRow>({
+    name: "open-accounts",
+    text: "select * from ledger.open_accounts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    values: [
+      mapVersion,
+      plainArray(commands.map(({ bucket }) => bucket)),
+      textArray(commands.map(({ key }) => key.caller)),
+      textArray(commands.map(({ key }) => key.method)),
+      textArray(commands.map(({ key }) => key.key)),
+      bytesArray(commands.map(({ key }) => key.fingerprint)),
+      plainArray(commands.map(({ accountId }) => idToUuid(accountId))),
+      textArray(commands.map(({ ownerId }) => ownerId)),
+      plainArray(commands.map(({ currency }) => currency)),
+      plainArray(commands.map(({ kind }) => kind)),
+      textArray(commands.map(({ floorMinorUnits }) => floorMinorUnits?.toString() ?? null)),
+      textArray(commands.map(({ reference }) => reference)),
+      textArray(commands.map(({ metadata }) => JSON.stringify(metadata))),
+      plainArray(commands.map(({ accountId }) => accountId)),
+      textArray(commands.map(encodeAccountCreated)),
+    ],
+    rowMode: "array",
+  });
+  return rows;
+}
+
+/** The event's payload: `AccountCreated` of events.proto in Protobuf's JSON form. */
+export function encodeAccountCreated(command: OpenAccountCommand): string {
+  return JSON.stringify({
+    account: {
+      account_id: command.accountId,
+      version: "1",
+      owner_id: command.ownerId,
+      currency: command.currency,
+      kind: command.kind,
+      status: "ACTIVE",
+      posted_minor_units: "0",
+      held_minor_units: "0",
+      ...(command.floorMinorUnits === undefined ? {} : { floor_minor_units: command.floorMinorUnits.toString() }),
+      reference: command.reference,
+    },
+  });
+}

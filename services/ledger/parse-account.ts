@@ -1,0 +1,87 @@
+import { checkMetadata, type FieldCheck, isLine } from "#lib/fields.ts";
+import { parseId } from "#lib/ids.ts";
+import { Account_Kind, type CreateAccountRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { canonicalHash, checkCurrency } from "#services/ledger/parse-transfer.ts";
+
+/** A request to open an account that is well formed. */
+export interface ParsedAccountRequest {
+  readonly ownerId: string;
+  /** Undefined without an owner: then the caller and the reference or key place the account. */
+  readonly ownerBucket: number | undefined;
+  readonly currency: string;
+  readonly kind: "WALLET" | "MERCHANT" | "SYSTEM";
+  /** Undefined: unbounded. */
+  readonly floorMinorUnits: bigint | undefined;
+  readonly reference: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** SHA-256 of the canonical form: what an idempotency key is bound to. */
+  readonly fingerprint: Buffer;
+}
+
+const MAX_REFERENCE_CHARACTERS = 64;
+const MAX_OWNER_ID_CHARACTERS = 90;
+const KINDS = {
+  [Account_Kind.WALLET]: "WALLET",
+  [Account_Kind.MERCHANT]: "MERCHANT",
+  [Account_Kind.SYSTEM]: "SYSTEM",
+} as const;
+
+/** Throws INVALID_ARGUMENT naming every field that is malformed; `path` is where the request stands in a batch, or "". */
+export function parseAccountRequest(
+  check: FieldCheck,
+  path: string,
+  request: CreateAccountRequest,
+): ParsedAccountRequest {
+  const owner = request.ownerId.length > MAX_OWNER_ID_CHARACTERS ? undefined : parseId(request.ownerId);
+  check.require(
+    request.ownerId === "" || owner !== undefined,
+    `${path}owner_id`,
+    "must be a TypeID of a UUIDv7, such as user_01jd…: its bucket places the account",
+  );
+  checkCurrency(check, `${path}currency`, request.currency);
+  const kind = KINDS[request.kind as keyof typeof KINDS];
+  check.require(kind !== undefined, `${path}kind`, "must be WALLET, MERCHANT or SYSTEM");
+  const floor = request.floor;
+  check.require(
+    floor?.$case !== "floorMinorUnits" || floor.value <= 0n,
+    `${path}floor_minor_units`,
+    "must be zero or below: a new account has nothing",
+  );
+  check.require(
+    isLine(request.reference, MAX_REFERENCE_CHARACTERS) && !request.reference.startsWith("system:"),
+    `${path}reference`,
+    `must be at most ${MAX_REFERENCE_CHARACTERS} characters without control characters, and not begin with system:`,
+  );
+  checkMetadata(check, `${path}metadata`, request.metadata);
+  const { ownerId, currency, reference, metadata } = request;
+  const floorMinorUnits = floorOf(floor);
+  return {
+    ownerId,
+    ownerBucket: owner?.bucket,
+    currency,
+    // A violation was noted when it is undefined, and `check.done()` throws before it is used.
+    kind: kind ?? "WALLET",
+    floorMinorUnits,
+    reference,
+    metadata,
+    fingerprint: canonicalHash([
+      ownerId,
+      currency,
+      kind,
+      floorMinorUnits?.toString() ?? "unbounded",
+      reference,
+      Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)),
+    ]),
+  };
+}
+
+function floorOf(floor: CreateAccountRequest["floor"]): bigint | undefined {
+  switch (floor?.$case) {
+    case undefined:
+      return 0n;
+    case "floorMinorUnits":
+      return floor.value;
+    case "unbounded":
+      return floor.value ? undefined : 0n;
+  }
+}

@@ -1,0 +1,112 @@
+import { hash } from "node:crypto";
+import { currencyExponent } from "#lib/currencies.ts";
+import { checkMetadata, FieldCheck, isLine } from "#lib/fields.ts";
+import { parseId } from "#lib/ids.ts";
+import type { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import type { AccountName } from "#services/ledger/transfer.ts";
+
+/** A request that is well formed; its `system:` accounts are not resolved yet. */
+export interface ParsedTransfer {
+  readonly postings: readonly ParsedPosting[];
+  readonly type: string;
+  readonly memo: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly effectiveTimeMs: number | undefined;
+  /** SHA-256 of the canonical form: what an idempotency key is bound to. */
+  readonly fingerprint: Buffer;
+}
+
+export interface ParsedPosting {
+  readonly debit: ParsedAccount;
+  readonly credit: ParsedAccount;
+  readonly amountMinorUnits: bigint;
+  readonly currency: string;
+}
+
+export type ParsedAccount =
+  | (AccountName & { readonly kind: "account"; readonly bucket: number })
+  | { readonly kind: "system"; readonly reference: string };
+
+export const MAX_POSTINGS = 100;
+const MAX_MEMO_CHARACTERS = 140;
+const TYPE_PATTERN = /^[a-z0-9_]{1,40}$/;
+const SYSTEM_PREFIX = "system:";
+const SYSTEM_PATTERN = /^system:[a-z][a-z0-9_]{0,55}$/;
+const DEFAULT_TYPE = "transfer";
+
+/** Throws INVALID_ARGUMENT naming every field that is malformed. */
+export function parseTransfer(request: CreateTransferRequest): ParsedTransfer {
+  const check = new FieldCheck();
+  const count = request.postings.length;
+  check.require(
+    count >= 1 && count <= MAX_POSTINGS,
+    "postings",
+    `must hold 1 to ${MAX_POSTINGS} postings, not ${count}`,
+  );
+  const postings: ParsedPosting[] = [];
+  for (const [index, posting] of request.postings.slice(0, MAX_POSTINGS).entries()) {
+    const field = `postings[${index}]`;
+    const debit = parseAccount(check, `${field}.debit_account_id`, posting.debitAccountId);
+    const credit = parseAccount(check, `${field}.credit_account_id`, posting.creditAccountId);
+    check.require(
+      posting.debitAccountId !== posting.creditAccountId || debit === undefined,
+      `${field}.credit_account_id`,
+      "is the debit account too: money must move between two accounts",
+    );
+    check.require(
+      debit?.kind !== "system" || credit?.kind !== "system",
+      field,
+      "has system accounts on both sides: one must be an account id, which says the shard",
+    );
+    check.require(posting.amountMinorUnits > 0n, `${field}.amount_minor_units`, "must be above zero");
+    checkCurrency(check, `${field}.currency`, posting.currency);
+    if (debit === undefined || credit === undefined) continue;
+    postings.push({ debit, credit, amountMinorUnits: posting.amountMinorUnits, currency: posting.currency });
+  }
+  const type = request.type === "" ? DEFAULT_TYPE : request.type;
+  check.require(TYPE_PATTERN.test(type), "type", "must be 1 to 40 characters of a-z, 0-9 and _");
+  check.require(
+    isLine(request.memo, MAX_MEMO_CHARACTERS),
+    "memo",
+    `must be at most ${MAX_MEMO_CHARACTERS} characters without control characters`,
+  );
+  checkMetadata(check, "metadata", request.metadata);
+  const effectiveTimeMs = request.effectiveTime?.getTime();
+  check.require(!Number.isNaN(effectiveTimeMs), "effective_time", "is no time");
+  check.done();
+  const { memo, metadata } = request;
+  return { postings, type, memo, metadata, effectiveTimeMs, fingerprint: fingerprintOf(request, type) };
+}
+
+/** Notes a violation unless the code is an ISO 4217 currency. */
+export function checkCurrency(check: FieldCheck, field: string, code: string): void {
+  check.require(currencyExponent(code) !== undefined, field, "must be an ISO 4217 currency code, such as EUR");
+}
+
+function parseAccount(check: FieldCheck, field: string, text: string): ParsedAccount | undefined {
+  if (text.startsWith(SYSTEM_PREFIX)) {
+    return check.require(SYSTEM_PATTERN.test(text), field, "must be system:NAME with a NAME of a-z, 0-9 and _")
+      ? { kind: "system", reference: text }
+      : undefined;
+  }
+  const parsed = parseId(text, "acct");
+  check.require(parsed !== undefined, field, "must be an account id (acct_…) or system:NAME");
+  return parsed === undefined ? undefined : { kind: "account", id: text, uuid: parsed.uuid, bucket: parsed.bucket };
+}
+
+/** The same for the same request whatever the order of its metadata, and whether a default was written out or not. */
+function fingerprintOf(request: CreateTransferRequest, type: string): Buffer {
+  const postings = request.postings.map((posting) => [
+    posting.debitAccountId,
+    posting.creditAccountId,
+    posting.amountMinorUnits.toString(),
+    posting.currency,
+  ]);
+  const metadata = Object.entries(request.metadata).sort(([a], [b]) => (a < b ? -1 : 1));
+  return canonicalHash([postings, type, request.memo, metadata, request.effectiveTime?.getTime() ?? null]);
+}
+
+/** SHA-256 of a value's JSON; the caller brings it into one canonical order. */
+export function canonicalHash(value: unknown): Buffer {
+  return hash("sha256", JSON.stringify(value), "buffer");
+}

@@ -1,0 +1,70 @@
+-- Writes what a batch decided, all of it with one statement per table. The accounts are locked by the caller; the head of the
+-- event log is locked here, last, and only until the commit that follows in the same round trip.
+-- Answers the number of the batch's first event. Raises LM001 when the bucket map is not the one that was evaluated with.
+create or replace function ledger.post_transfers(
+  expected_map_version integer,
+  -- transfers, each with its event
+  transfer_ids uuid[], buckets smallint[], types text[], memos text[], metadatas text[], postings text[],
+  balances text[], post_times timestamptz[], effective_times timestamptz[], aggregate_ids text[], payloads text[],
+  -- entries
+  entry_account_ids uuid[], entry_sequences bigint[], entry_buckets smallint[], entry_transfer_ids uuid[],
+  entry_posting_indexes smallint[], entry_amounts bigint[], entry_balances bigint[], entry_currencies text[],
+  entry_counterparties uuid[], entry_post_times timestamptz[], entry_effective_times timestamptz[],
+  -- accounts as they are now
+  account_ids uuid[], account_posted bigint[], account_versions bigint[], account_sequences bigint[],
+  account_post_times timestamptz[], account_effective_times timestamptz[],
+  -- keys of refused commands: remembered with the refusal, or given back when refusal is null
+  refused_buckets smallint[], refused_callers text[], refused_methods text[], refused_keys text[], refusals text[]
+) returns bigint language plpgsql as $$
+declare
+  head ledger.shard_head;
+begin
+  if cardinality(refused_keys) > 0 then
+    update ledger.idempotency_keys k set refusal = r.refusal::json
+      from unnest(refused_buckets, refused_callers, refused_methods, refused_keys, refusals)
+             r (bucket, caller, method, key, refusal)
+     where r.refusal is not null
+       and (k.bucket, k.caller, k.method, k.key) = (r.bucket, r.caller, r.method, r.key);
+    delete from ledger.idempotency_keys k
+     using unnest(refused_buckets, refused_callers, refused_methods, refused_keys, refusals)
+             r (bucket, caller, method, key, refusal)
+     where r.refusal is null
+       and (k.bucket, k.caller, k.method, k.key) = (r.bucket, r.caller, r.method, r.key);
+  end if;
+
+  insert into ledger.entries (account_id, sequence, bucket, transfer_id, posting_index, amount_minor_units,
+                              balance_after_minor_units, currency, counterparty_account_id, post_time, effective_time)
+  select * from unnest(entry_account_ids, entry_sequences, entry_buckets, entry_transfer_ids, entry_posting_indexes,
+                       entry_amounts, entry_balances, entry_currencies, entry_counterparties, entry_post_times,
+                       entry_effective_times);
+
+  update ledger.accounts a
+     set posted_minor_units = n.posted, version = n.version, entry_sequence = n.sequence,
+         last_post_time = n.post_time, last_effective_time = n.effective_time
+    from unnest(account_ids, account_posted, account_versions, account_sequences, account_post_times,
+                account_effective_times) n (account_id, posted, version, sequence, post_time, effective_time)
+   where a.account_id = n.account_id;
+
+  update ledger.shard_head
+     set sequence = sequence + cardinality(transfer_ids),
+         last_occurred_at = greatest(last_occurred_at, clock_timestamp())
+  returning * into head;
+  if head.map_version <> expected_map_version then
+    raise exception 'the bucket map is at version %, not %', head.map_version, expected_map_version
+      using errcode = 'LM001';
+  end if;
+
+  insert into ledger.transfers (transfer_id, bucket, state, type, memo, metadata, postings, balances, post_time,
+                                effective_time, event_number)
+  select n.transfer_id, n.bucket, 'POSTED', n.type, n.memo, n.metadata::json, n.postings::json, n.balances::json,
+         n.post_time, n.effective_time, head.sequence - cardinality(transfer_ids) + n.ordinal
+    from unnest(transfer_ids, buckets, types, memos, metadatas, postings, balances, post_times, effective_times)
+         with ordinality n (transfer_id, bucket, type, memo, metadata, postings, balances, post_time, effective_time, ordinal);
+
+  insert into ledger.events (number, bucket, aggregate_id, aggregate_version, type, schema_version, payload, occurred_at)
+  select head.sequence - cardinality(transfer_ids) + n.ordinal, n.bucket, n.aggregate_id, 1, 'transfer_posted', 1,
+         n.payload, head.last_occurred_at
+    from unnest(buckets, aggregate_ids, payloads) with ordinality n (bucket, aggregate_id, payload, ordinal);
+
+  return head.sequence - cardinality(transfer_ids) + 1;
+end $$;

@@ -1,0 +1,180 @@
+import { Refusal, type RefusalStatus } from "#lib/refusal.ts";
+
+/** Every reason for which this service refuses, beside malformed fields (lib/refusal.ts) and keys (lib/grpc-server.ts). */
+
+const RETRY_AFTER_MS = 1_000;
+
+function refuse(status: RefusalStatus, reason: string, message: string, metadata: Record<string, string>): Refusal {
+  return new Refusal(status, reason, message, { metadata });
+}
+
+export const refusals = {
+  accountNotFound: (accountId: string) =>
+    refuse("NOT_FOUND", "ACCOUNT_NOT_FOUND", `There is no account ${accountId}.`, { account_id: accountId }),
+
+  /** For an id within a request, where the field says which of several it was. */
+  postingAccountNotFound: (accountId: string, field: string) =>
+    new Refusal("NOT_FOUND", "ACCOUNT_NOT_FOUND", `There is no account ${accountId} (${field}).`, {
+      metadata: { account_id: accountId, field },
+      violations: [{ field, description: "names an account that does not exist" }],
+    }),
+
+  transferNotFound: (transferId: string) =>
+    refuse("NOT_FOUND", "TRANSFER_NOT_FOUND", `There is no transfer ${transferId}.`, { transfer_id: transferId }),
+
+  insufficientFunds: (
+    accountId: string,
+    availableMinorUnits: bigint,
+    floorMinorUnits: bigint,
+    neededMinorUnits: bigint,
+  ) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "INSUFFICIENT_FUNDS",
+      `Account ${accountId} has ${availableMinorUnits} minor units available with a floor of ${floorMinorUnits}; ${neededMinorUnits} are needed.`,
+      {
+        account_id: accountId,
+        available_minor_units: availableMinorUnits.toString(),
+        floor_minor_units: floorMinorUnits.toString(),
+        needed_minor_units: neededMinorUnits.toString(),
+      },
+    ),
+
+  accountNotActive: (accountId: string, status: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      `ACCOUNT_${status}`,
+      `Account ${accountId} is ${status.toLowerCase()}: it takes no debits and no credits.`,
+      { account_id: accountId, status },
+    ),
+
+  currencyMismatch: (accountId: string, accountCurrency: string, postingCurrency: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "CURRENCY_MISMATCH",
+      `Account ${accountId} is in ${accountCurrency}; the posting is in ${postingCurrency}.`,
+      { account_id: accountId, account_currency: accountCurrency, posting_currency: postingCurrency },
+    ),
+
+  balanceOverflow: (accountId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "BALANCE_OVERFLOW",
+      `The balance of account ${accountId} would leave the range of a 64-bit integer.`,
+      { account_id: accountId },
+    ),
+
+  debitsInSeveralBuckets: (accountIds: readonly string[]) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "DEBITS_IN_SEVERAL_BUCKETS",
+      `The accounts with a floor that a transfer debits must have one owner (one bucket): ${accountIds.join(", ")} have several. Make one transfer for each.`,
+      { account_ids: accountIds.join(",") },
+    ),
+
+  crossShardNotYet: (accountIds: readonly string[]) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "CROSS_SHARD_NOT_YET",
+      `The accounts ${accountIds.join(", ")} are on different shards; transfers between shards are not possible yet.`,
+      { account_ids: accountIds.join(",") },
+    ),
+
+  effectiveTimeNotMonotonic: (accountId: string, last: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "EFFECTIVE_TIME_NOT_MONOTONIC",
+      `effective_time is before the latest entry of account ${accountId}, which is effective at ${last.toISOString()}.`,
+      { account_id: accountId, last_effective_time: last.toISOString() },
+    ),
+
+  effectiveTimeInFuture: (now: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "EFFECTIVE_TIME_IN_FUTURE",
+      `effective_time is in the future: it is ${now.toISOString()}.`,
+      {
+        now: now.toISOString(),
+      },
+    ),
+
+  referenceAlreadyUsed: (reference: string, accountId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "REFERENCE_ALREADY_USED",
+      `The owner has another account with the reference "${reference}": ${accountId}.`,
+      { reference, account_id: accountId },
+    ),
+
+  idempotencyKeyReused: (key: string, resourceType: "account" | "transfer", resourceName: string) =>
+    refuse(
+      "ALREADY_EXISTS",
+      "IDEMPOTENCY_KEY_REUSED",
+      `The idempotency key ${key} was used for another request, which made the ${resourceType} ${resourceName}. Use a new key for a new command.`,
+      { idempotency_key: key, resource_type: resourceType, resource_name: resourceName },
+    ),
+
+  /** Another call with this key is just ending. */
+  keyBusy: (key: string) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "IDEMPOTENCY_KEY_BUSY",
+      `Another call with the idempotency key ${key} is just ending. Nothing has happened; try again.`,
+      {
+        metadata: { idempotency_key: key },
+        retryAfterMs: RETRY_AFTER_MS,
+      },
+    ),
+
+  /** Nothing has happened. */
+  shardUnavailable: (shard: number) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "SHARD_UNAVAILABLE",
+      `Shard ${shard} does not answer. Nothing has happened; try again.`,
+      {
+        metadata: { shard: shard.toString() },
+        retryAfterMs: RETRY_AFTER_MS,
+      },
+    ),
+
+  /** Nothing has happened: the command was still waiting when its time was over. */
+  shardTooSlow: (shard: number) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "SHARD_TOO_SLOW",
+      `Shard ${shard} did not come to it in time. Nothing has happened; try again.`,
+      {
+        metadata: { shard: shard.toString() },
+        retryAfterMs: RETRY_AFTER_MS,
+      },
+    ),
+
+  /** Nothing has happened. */
+  shardMapChanged: (shard: number) =>
+    new Refusal("UNAVAILABLE", "SHARD_MAP_CHANGED", "Buckets are being moved. Nothing has happened; try again.", {
+      metadata: { shard: shard.toString() },
+      retryAfterMs: RETRY_AFTER_MS,
+    }),
+
+  /** The outcome of opening an account is not known; repeating the call finds out. */
+  outcomeUnknown: (shard: number) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "OUTCOME_UNKNOWN",
+      `Shard ${shard} did not say in time whether the command was carried out. Repeat it with the same idempotency key.`,
+      { metadata: { shard: shard.toString() }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  /** Nothing has happened. */
+  tooManyCommands: (shard: number, waiting: number) =>
+    new Refusal(
+      "RESOURCE_EXHAUSTED",
+      "TOO_MANY_COMMANDS",
+      `${waiting} commands wait for shard ${shard} already. Nothing has happened; try again.`,
+      {
+        metadata: { shard: shard.toString() },
+        retryAfterMs: RETRY_AFTER_MS,
+      },
+    ),
+} as const;

@@ -1,0 +1,67 @@
+import { Histogram } from "prom-client";
+import type { Logger } from "#lib/log.ts";
+import type { CommittedHints } from "#services/ledger/committed-hints.ts";
+import type { ShardHandle } from "#services/ledger/context.ts";
+import { groupCommit } from "#services/ledger/group-commit.ts";
+import { accountKeyText, openAccounts } from "#services/ledger/open-accounts.ts";
+import { refusals } from "#services/ledger/refusals.ts";
+import type { Shard } from "#services/ledger/shard.ts";
+import { keyText, writeTransfers } from "#services/ledger/write-transfers.ts";
+
+/** Larger batches gain little and hold their locks longer. */
+const MAX_COMMANDS_PER_BATCH = 1_000;
+/** Room for two full batch calls; more would only wait past its deadline. */
+const MAX_WAITING_COMMANDS = 20_000;
+
+const batchSize = new Histogram({
+  name: "ledger_batch_commands",
+  help: "Commands per transaction",
+  labelNames: ["shard", "kind"],
+  buckets: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
+});
+const batchSeconds = new Histogram({
+  name: "ledger_batch_seconds",
+  help: "Time from taking a batch to its commit",
+  labelNames: ["shard", "kind"],
+  buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+});
+
+/** A shard with its two queues: transfers and new accounts, each with a connection of its own. */
+export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): ShardHandle {
+  const number = shard.number;
+  const transferWriter = shard.openWriter();
+  const accountWriter = shard.openWriter();
+
+  async function measured<Outcome>(kind: string, commands: number, write: () => Promise<Outcome>): Promise<Outcome> {
+    batchSize.observe({ shard: number, kind }, commands);
+    const end = batchSeconds.startTimer({ shard: number, kind });
+    try {
+      return await write();
+    } finally {
+      end();
+      hints.committed(number);
+    }
+  }
+  const bounds = {
+    maxBatch: MAX_COMMANDS_PER_BATCH,
+    maxQueued: MAX_WAITING_COMMANDS,
+    tooLate: () => refusals.shardTooSlow(number),
+    full: (waiting: number) => refusals.tooManyCommands(number, waiting),
+  };
+  return {
+    shard,
+    transfers: groupCommit({
+      ...bounds,
+      write: (batch) => measured("transfers", batch.length, () => writeTransfers(shard, transferWriter, log, batch)),
+      keyOf: keyText,
+      unknown: (command) => ({ kind: "unknown", command }),
+    }),
+    accounts: groupCommit({
+      ...bounds,
+      write: (batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch)),
+      keyOf: accountKeyText,
+      unknown: () => ({ kind: "unknown" }),
+    }),
+    systemAccounts: new Map(),
+  };
+}

@@ -1,0 +1,55 @@
+import { idToUuid } from "#lib/ids.ts";
+import { systemBucketOf } from "#lib/shards.ts";
+import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
+import { canonicalHash } from "#services/ledger/parse-transfer.ts";
+import { refusals } from "#services/ledger/refusals.ts";
+import type { AccountName } from "#services/ledger/transfer.ts";
+
+const OPENED_BY = "ledger";
+const METHOD = "system_account";
+
+/**
+ * The account that stands for `system:NAME` in a currency on a shard; opened on first use, unbounded. Its id never changes, so
+ * it is looked up once per process.
+ */
+export async function systemAccount(
+  ctx: Context,
+  handle: ShardHandle,
+  reference: string,
+  currency: string,
+): Promise<AccountName> {
+  const name = `${reference} ${currency}`;
+  const known = handle.systemAccounts.get(name);
+  if (known !== undefined) return known;
+  const shard = handle.shard.number;
+  const bucket = systemBucketOf(ctx.map, shard);
+  const outcome = await handle.accounts.submit(
+    {
+      key: { bucket, caller: OPENED_BY, method: METHOD, key: name, fingerprint: canonicalHash([reference, currency]) },
+      accountId: ctx.newId("acct", bucket),
+      bucket,
+      ownerId: "",
+      currency,
+      kind: "SYSTEM",
+      floorMinorUnits: undefined,
+      reference,
+      metadata: {},
+    },
+    OPENED_BY,
+    performance.now() + COMMAND_TIMEOUT_MS,
+  );
+  switch (outcome.kind) {
+    case "opened":
+    // Its key had expired.
+    case "reference_used": {
+      const account = { id: outcome.accountId, uuid: idToUuid(outcome.accountId) };
+      handle.systemAccounts.set(name, account);
+      return account;
+    }
+    case "refused":
+      throw outcome.refusal;
+    // Opening it again is harmless, and the transfer itself has not begun.
+    case "unknown":
+      throw refusals.shardUnavailable(shard);
+  }
+}
