@@ -1,0 +1,33 @@
+import { DiscardPolicy, type JetStreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import { LEDGER_STREAM, LEDGER_SUBJECTS } from "#lib/events.ts";
+
+const NANOSECONDS_PER_SECOND = 1_000_000_000;
+/** Some millions of transfers. A consumer that was away for longer fetches from the shards. */
+const MAX_BYTES = 1024 ** 3;
+const MAX_AGE_NS = 3 * 24 * 3600 * NANOSECONDS_PER_SECOND;
+/** Publishing the same chunk again within this time stores it once. */
+const DUPLICATE_WINDOW_NS = 120 * NANOSECONDS_PER_SECOND;
+
+/** Creates the stream of the ledger's events or brings it to this definition; safe to repeat, and when two do it at once. */
+export async function ensureStream(manager: JetStreamManager, replicas: number): Promise<void> {
+  const definition = {
+    subjects: [LEDGER_SUBJECTS],
+    description: "Events of every ledger shard, in chunks. Postgres can fill it again.",
+    max_bytes: MAX_BYTES,
+    max_age: MAX_AGE_NS,
+    discard: DiscardPolicy.Old,
+    duplicate_window: DUPLICATE_WINDOW_NS,
+    num_replicas: replicas,
+  };
+  const names = await manager.streams.names().next();
+  if (names.includes(LEDGER_STREAM)) {
+    await manager.streams.update(LEDGER_STREAM, definition);
+    return;
+  }
+  await manager.streams.add({
+    ...definition,
+    name: LEDGER_STREAM,
+    retention: RetentionPolicy.Limits,
+    storage: StorageType.File,
+  });
+}

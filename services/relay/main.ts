@@ -1,0 +1,40 @@
+import { jetstream } from "@nats-io/jetstream";
+import { openNats } from "#lib/nats.ts";
+import { runService } from "#lib/service.ts";
+import { ownShard, RELAY_LOCK } from "#lib/shard-owner.ts";
+import { config } from "#services/relay/config.ts";
+import type { Context } from "#services/relay/context.ts";
+import { relayShard } from "#services/relay/relay-shard.ts";
+
+/** The relay: from the event log of every shard to JetStream. It may run many times; one is active per shard. */
+const { shards, natsUrl, healthPort, streamReplicas } = config();
+
+await runService("relay", healthPort, async (log) => {
+  const nats = openNats(natsUrl, "relay", log);
+  const context: Context = {
+    log,
+    nats,
+    jetStream: nats.opened.then((connection) => jetstream(connection)),
+    streamReplicas,
+  };
+  const owners = shards.map((connectionString, index) =>
+    ownShard({
+      shard: index + 1,
+      connectionString,
+      lock: RELAY_LOCK,
+      name: "relay",
+      log,
+      work: (ownership) => relayShard(context, index + 1, ownership),
+    }),
+  );
+  return {
+    notReady: () => {
+      if (!nats.connected()) return "NATS does not answer";
+      return owners.map((owner) => owner.notReady()).find((reason) => reason !== undefined);
+    },
+    stop: async () => {
+      await Promise.all(owners.map((owner) => owner.stop()));
+      await nats.close();
+    },
+  };
+});

@@ -1,0 +1,162 @@
+import type { Client } from "pg";
+import { BackOff, pause, Wake } from "#lib/back-off.ts";
+import {
+  type Chunk,
+  committedHintSubject,
+  encodeChunks,
+  LEDGER_STREAM,
+  ledgerSubject,
+  MAX_CHUNK_EVENTS,
+  readEvents,
+  type StoredEvent,
+} from "#lib/events.ts";
+import type { Ownership } from "#lib/shard-owner.ts";
+import type { Context } from "#services/relay/context.ts";
+import { ensureStream } from "#services/relay/ensure-stream.ts";
+import { lagEvents, publishedChunks, publishedEvents } from "#services/relay/metrics.ts";
+
+/**
+ * Brings the events of one shard to JetStream, in rounds: read what comes after the cursor, publish it as chunks (all of
+ * a round in flight at once), and when all are acknowledged move the cursor. So the cursor never passes an event that
+ * JetStream does not have. A round that breaks off is repeated with the same chunks, which JetStream recognises by their
+ * message ids; after a restart the chunks may be cut otherwise, and then consumers skip by number what they know.
+ */
+
+/** Of one round: two full chunks, at most 60 MB when every transfer has 100 postings. */
+const ROUND_EVENTS = 2 * MAX_CHUNK_EVENTS;
+/** Between two reads when there is little to do: events that come in between share a chunk. */
+const ROUND_INTERVAL_MS = 20;
+/** Hints may get lost: this is how long an event then waits. */
+const POLL_MS = 1_000;
+const ACKNOWLEDGE_TIMEOUT_MS = 5_000;
+const FIRST_RETRY_MS = 50;
+const MAX_RETRY_MS = 2_000;
+const LAG_INTERVAL_MS = 2_000;
+
+export async function relayShard(context: Context, shard: number, { db, signal }: Ownership): Promise<void> {
+  // The cursor may lag after a crash of Postgres, it may not lead: it moves after JetStream has the events, and a lost
+  // move only means that they are published again. So its commits need not wait for the disk.
+  await db.query("set synchronous_commit = off");
+  let cursor = await readCursor(db, shard);
+  await whenStreamIsThere(context, signal);
+  if (signal.aborted) return;
+  const wake = new Wake();
+  const hints = await subscribeToHints(context, shard, wake);
+  let lagReadAtMs = 0;
+  try {
+    while (!signal.aborted) {
+      const startedAtMs = Date.now();
+      const events = await readEvents(db, cursor, ROUND_EVENTS);
+      const last = events.at(-1);
+      if (last !== undefined) {
+        checkContiguous(cursor, events);
+        await publishAll(context, shard, encodeChunks(shard, events), signal);
+        if (signal.aborted) return;
+        await moveCursor(db, shard, cursor, last.number);
+        cursor = last.number;
+        publishedEvents.inc({ shard }, events.length);
+      }
+      if (startedAtMs - lagReadAtMs >= LAG_INTERVAL_MS) {
+        lagReadAtMs = startedAtMs;
+        lagEvents.set({ shard }, await readLag(db, cursor));
+      }
+      if (events.length === ROUND_EVENTS) continue;
+      if (events.length === 0) await wake.wait(POLL_MS, signal);
+      await pause(startedAtMs + ROUND_INTERVAL_MS - Date.now(), signal);
+    }
+  } finally {
+    hints.unsubscribe();
+    lagEvents.remove({ shard });
+  }
+}
+
+async function readCursor(db: Client, shard: number): Promise<bigint> {
+  const { rows } = await db.query<{ number: string }>("select number from relay.cursor where shard = $1", [shard]);
+  const [row] = rows;
+  if (row === undefined)
+    throw new Error(`the database has no cursor for shard ${shard}: is it the right one, migrated?`);
+  return BigInt(row.number);
+}
+
+/** Throws when the cursor is not where we left it: then another relay is at work, and this one must stop. */
+async function moveCursor(db: Client, shard: number, from: bigint, to: bigint): Promise<void> {
+  const { rowCount } = await db.query({
+    name: "move-cursor",
+    text: "update relay.cursor set number = $3 where shard = $1 and number = $2",
+    values: [shard, from.toString(), to.toString()],
+  });
+  if (rowCount !== 1) throw new Error(`the cursor is not at ${from} any more: another relay moved it`);
+}
+
+async function readLag(db: Client, cursor: bigint): Promise<number> {
+  const { rows } = await db.query<{ sequence: string }>("select sequence from ledger.shard_head");
+  return Number(BigInt(rows[0]?.sequence ?? 0) - cursor);
+}
+
+/** A hole in the numbers would be a broken ledger: nothing after it may be published as if it were whole. */
+function checkContiguous(cursor: bigint, events: readonly StoredEvent[]): void {
+  let expected = cursor + 1n;
+  for (const { number } of events) {
+    if (number !== expected) throw new Error(`event ${expected} is missing: the log goes on with ${number}`);
+    expected += 1n;
+  }
+}
+
+async function subscribeToHints(context: Context, shard: number, wake: Wake): Promise<{ unsubscribe(): void }> {
+  const connection = await context.nats.opened;
+  return connection.subscribe(committedHintSubject(shard), { callback: () => wake.notify() });
+}
+
+/** Publishes chunks until JetStream has acknowledged every one of them, or the signal aborts. */
+async function publishAll(
+  context: Context,
+  shard: number,
+  chunks: readonly Chunk[],
+  signal: AbortSignal,
+): Promise<void> {
+  const jetStream = await context.jetStream;
+  const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
+  let waiting = chunks;
+  while (!signal.aborted) {
+    const results = await Promise.allSettled(
+      waiting.map(async ({ first, last, body }) => {
+        const msgID = `${shard}-${first}-${last}`;
+        const { stream } = await jetStream.publish(ledgerSubject(shard), body, {
+          msgID,
+          timeout: ACKNOWLEDGE_TIMEOUT_MS,
+        });
+        if (stream !== LEDGER_STREAM) throw new Error(`the stream ${stream} took the chunk ${msgID}`);
+      }),
+    );
+    const failed = results.findIndex(({ status }) => status === "rejected");
+    publishedChunks.inc({ shard }, failed < 0 ? waiting.length : failed);
+    if (failed < 0) return;
+    // From the first that failed on, to keep their order; those behind it that did arrive are recognised.
+    waiting = waiting.slice(failed);
+    const [result] = results.slice(failed);
+    const error = result?.status === "rejected" ? String(result.reason) : "";
+    context.log.warn({ shard, error }, "JetStream did not take a chunk; trying again");
+    await backOff.wait(signal);
+    await whenStreamIsThere(context, signal);
+  }
+}
+
+/** Waits for JetStream, and makes sure of the stream; somebody may have deleted it. */
+async function whenStreamIsThere(context: Context, signal: AbortSignal): Promise<void> {
+  const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
+  while (!signal.aborted) {
+    try {
+      const aborted = new Promise<undefined>((resolve) => {
+        if (signal.aborted) resolve(undefined);
+        signal.addEventListener("abort", () => resolve(undefined), { once: true });
+      });
+      const jetStream = await Promise.race([context.jetStream, aborted]);
+      if (jetStream === undefined) return;
+      await ensureStream(await jetStream.jetstreamManager(false), context.streamReplicas);
+      return;
+    } catch (error) {
+      context.log.warn({ error: String(error) }, "JetStream does not answer; trying again");
+      await backOff.wait(signal);
+    }
+  }
+}
