@@ -67,9 +67,9 @@ end
 local function mistyped(position, expected)
   local c = byte(text, position)
   local found
-  if c == QUOTE then found = "a text"
+  if c == QUOTE then found = "a string"
   elseif c == OPEN_BRACE then found = "an object"
-  elseif c == OPEN_BRACKET then found = "a list"
+  elseif c == OPEN_BRACKET then found = "an array"
   elseif c == MINUS or (c and c >= ZERO and c <= NINE) then found = "a number"
   elseif find(text, "^true", position) or find(text, "^false", position) then found = "true or false"
   elseif find(text, "^null", position) then found = "null"
@@ -87,7 +87,7 @@ local function find_closing_quote(position)
     if not position then return broken(#text + 1, "a closing quote") end
     local c = byte(text, position)
     if c == QUOTE then return position end
-    if c ~= BACKSLASH then return broken(position, "no bare control character in a text") end
+    if c ~= BACKSLASH then return broken(position, "no bare control character in a string") end
     local escape = byte(text, position + 1)
     if ESCAPES[escape] then
       position = position + 2
@@ -153,7 +153,7 @@ return function(values, contract)
   local shape_check
 
   local function check_string(position)
-    if byte(text, position) ~= QUOTE then return mistyped(position, "a text") end
+    if byte(text, position) ~= QUOTE then return mistyped(position, "a string") end
     local closing = find_closing_quote(position + 1)
     return closing and closing + 1
   end
@@ -177,7 +177,7 @@ return function(values, contract)
   end
 
   local function integer_check(bounds)
-    local check_digits = text_check("a whole number", function(digits) return values.integer_problem(digits, bounds) end)
+    local check_digits = text_check("an integer", function(digits) return values.integer_problem(digits, bounds) end)
 
     return function(position)
       local c = byte(text, position)
@@ -192,11 +192,11 @@ return function(values, contract)
       end
       if after == first then
         if is_negative then return broken(first, "a digit") end
-        return mistyped(position, "a whole number")
+        return mistyped(position, "an integer")
       end
       if after - first > 1 and byte(text, first) == ZERO then return broken(first, "no leading zero") end
       if c == POINT or c == LOWER_E or c == UPPER_E then
-        return refuse("MALFORMED_REQUEST", "must be a whole number, without point or exponent")
+        return refuse("MALFORMED_REQUEST", "must be an integer, without point or exponent")
       end
       -- Short enough to fit whatever the digits are.
       if after - first >= bounds.digits and not values.is_in_range(sub(text, first, after - 1), is_negative, bounds) then
@@ -222,7 +222,7 @@ return function(values, contract)
 
   local function list_check(check_element)
     return function(position)
-      if byte(text, position) ~= OPEN_BRACKET then return mistyped(position, "a list") end
+      if byte(text, position) ~= OPEN_BRACKET then return mistyped(position, "an array") end
       local c
       position, c = skip_space(position + 1)
       if c == CLOSE_BRACKET then return position + 1 end
@@ -232,7 +232,7 @@ return function(values, contract)
         if not after then return within("[" .. index .. "]") end
         position, c = skip_space(after)
         if c == CLOSE_BRACKET then return position + 1 end
-        if c ~= COMMA then return broken(position, "a comma or the end of the list") end
+        if c ~= COMMA then return broken(position, "a comma or the end of the array") end
         position = skip_space(position + 1)
         index = index + 1
       end
@@ -337,7 +337,7 @@ return function(values, contract)
     bool = function() return check_bool end,
     int32 = function() return integer_check(values.INT32) end,
     int64 = function() return integer_check(values.INT64) end,
-    timestamp = function() return text_check("a time as text", values.timestamp_problem) end,
+    timestamp = function() return text_check("a time as a string", values.timestamp_problem) end,
     string_map = function() return check_string_map end,
     enum = function(shape) return enum_check(contract.enums[shape.type]) end,
     list = function(shape) return list_check(shape_check(shape.element)) end,

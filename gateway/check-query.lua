@@ -1,7 +1,7 @@
 -- Checks the query parameters of a request without a body, in the way of check-body.lua: unknown, repeated and malformed
 -- parameters are refused by name. A parameter is a field of the request, in snake_case or lowerCamelCase; `+` is a space.
 
-local byte, char, find, gsub, sub = string.byte, string.char, string.find, string.gsub, string.sub
+local find, gsub, sub = string.find, string.gsub, string.sub
 
 -- More parameters than any query has.
 local MAX_PARAMETERS = 100
@@ -11,18 +11,11 @@ local function problem(reason, field, description)
   return { reason = reason, field = field, description = description }
 end
 
--- The text that is meant, or nil when a `%` is not followed by two hexadecimal digits or the bytes are not UTF-8.
-local function decoded(values, raw)
-  local result = gsub(raw, "+", " ")
-  if find(result, "%", 1, true) then
-    if find(gsub(result, "%%%x%x", ""), "%", 1, true) then return nil end
-    result = gsub(result, "%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end)
-  end
-  if values.find_invalid_utf8(result) then return nil end
-  return result
-end
-
 return function(values, contract)
+  local function decoded(raw)
+    return values.url_decoded((gsub(raw, "+", " ")))
+  end
+
   local function enum_problem_of(names)
     local is_known = {}
     for _, name in ipairs(names) do is_known[name] = true end
@@ -70,7 +63,7 @@ return function(values, contract)
       local separator = find(query, "&", position, true) or (#query + 1)
       local equals = find(query, "=", position, true)
       if not equals or equals > separator then equals = separator end
-      local name = decoded(values, sub(query, position, equals - 1))
+      local name = decoded(sub(query, position, equals - 1))
       if not name then return problem("MALFORMED_REQUEST", "", "the query has a name that is not URL-encoded UTF-8") end
 
       -- Nothing between two `&` is nothing.
@@ -83,7 +76,7 @@ return function(values, contract)
         end
         if seen[parameter] then return problem("DUPLICATE_FIELD", parameter.name, "is given twice") end
         seen[parameter] = true
-        local value = decoded(values, sub(query, equals + 1, separator - 1))
+        local value = decoded(sub(query, equals + 1, separator - 1))
         if not value then return problem("MALFORMED_REQUEST", parameter.name, "must be URL-encoded UTF-8") end
         local description = parameter.problem_of(value)
         if description then return problem("MALFORMED_REQUEST", parameter.name, description) end

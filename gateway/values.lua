@@ -1,6 +1,7 @@
 -- Single values given as text: what is wrong with them, in words, or nil. Shared by the body and the query parameters.
 
-local byte, find, match, sub = string.byte, string.find, string.match, string.sub
+local byte, char, find, gmatch, gsub, lower, match, sub =
+  string.byte, string.char, string.find, string.gmatch, string.gsub, string.lower, string.match, string.sub
 local min = math.min
 
 local values = {}
@@ -27,7 +28,7 @@ end
 function values.integer_problem(text, bounds)
   local sign, digits = match(text, "^(%-?)(%d+)$")
   if not digits or (byte(digits) == 48 and #digits > 1) then
-    return "must be a whole number, without point, exponent, leading zeros or spaces"
+    return "must be an integer, without point, exponent, leading zeros or spaces"
   end
   if not values.is_in_range(digits, sign == "-", bounds) then return values.out_of_range(bounds) end
   return nil
@@ -78,16 +79,24 @@ local function distance(a, b)
   return row[#b]
 end
 
--- `did you mean …?` as an addition to a description, or an empty text.
+-- `; did you mean …?` as an addition to a description, or an empty text. What was written is compared with each name and
+-- with the beginnings of each name: `amout` is near to the beginning of amount_minor_units.
 function values.suggestion(written, names)
   if #written > MAX_COMPARED_LENGTH then return "" end
+  written = lower(written)
   local nearest, least = nil, MAX_DISTANCE + 1
-  for _, name in ipairs(names) do
-    local steps = distance(written:lower(), name:lower())
+  local function compare(candidate, name)
     -- A short name is near to everything: more than a third of it may not differ.
-    if steps < least and steps * 3 <= #name then nearest, least = name, steps end
-    -- The beginning of one name only, such as `amount`.
-    if nearest == nil and #written >= 4 and sub(name, 1, #written) == written then nearest = name end
+    if math.abs(#candidate - #written) > MAX_DISTANCE or #candidate < 3 then return end
+    local steps = distance(written, lower(candidate))
+    if steps < least and steps * 3 <= #candidate then nearest, least = name, steps end
+  end
+  -- A whole name goes before the beginning of one.
+  for _, name in ipairs(names) do compare(name, name) end
+  if not nearest then
+    for _, name in ipairs(names) do
+      for last in gmatch(name, "()_") do compare(sub(name, 1, last - 1), name) end
+    end
   end
   return nearest and ("; did you mean " .. nearest .. "?") or ""
 end
@@ -121,6 +130,17 @@ function values.find_invalid_utf8(text)
     position = find(text, "[\128-\255]", position + length)
   end
   return nil
+end
+
+-- What a piece of a URL means; nil when a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8.
+function values.url_decoded(raw)
+  local text = raw
+  if find(raw, "%", 1, true) then
+    if find(gsub(raw, "%%%x%x", ""), "%", 1, true) then return nil end
+    text = gsub(raw, "%%(%x%x)", function(digits) return char(tonumber(digits, 16)) end)
+  end
+  if values.find_invalid_utf8(text) then return nil end
+  return text
 end
 
 return values

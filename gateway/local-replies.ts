@@ -1,0 +1,169 @@
+/**
+ * Envoy's own refusals, in the one error shape. Envoy takes the first mapper whose filter fits.
+ *
+ * What is certain about the outcome decides the status: UNAVAILABLE is answered only when the service cannot have seen
+ * the call (the contract promises that nothing has happened); when the connection broke or the time ran out after the
+ * call was sent, the answer says that the outcome is not known.
+ */
+
+type Json = Record<string, unknown>;
+
+interface LocalReply {
+  /** Envoy's flags for why it answers by itself; any of them. */
+  readonly flags?: readonly string[];
+  /** The status that Envoy chose. */
+  readonly httpStatus?: number;
+  /** The status to answer with; Envoy's own when not given. */
+  readonly answerStatus?: number;
+  /** A number of google.rpc.Code. */
+  readonly code: number;
+  readonly reason: string;
+  readonly message: string;
+}
+
+const INVALID_ARGUMENT = 3;
+const DEADLINE_EXCEEDED = 4;
+const NOT_FOUND = 5;
+const UNKNOWN = 2;
+const UNIMPLEMENTED = 12;
+const INTERNAL = 13;
+const UNAVAILABLE = 14;
+
+/** Envoy's own words: for the cases in which only they say what is wrong with the request. */
+const ENVOYS_WORDS = "the gateway cannot take this request: %RESPONSE_CODE_DETAILS% %LOCAL_REPLY_BODY%";
+const OUTCOME_NOT_KNOWN = "whether it was done is not known; repeat it with the same idempotency key to find out";
+
+const LOCAL_REPLIES: readonly LocalReply[] = [
+  // Connection lost, stream reset or protocol broken after the call was sent.
+  {
+    flags: ["UC", "UR", "LR", "UPE"],
+    answerStatus: 502,
+    code: UNKNOWN,
+    reason: "OUTCOME_UNKNOWN",
+    message: `the connection to the service was lost before it answered: ${OUTCOME_NOT_KNOWN}`,
+  },
+  // No time left for the service, or it was silent for too long.
+  {
+    flags: ["UT", "UMSDR", "DT"],
+    answerStatus: 504,
+    code: DEADLINE_EXCEEDED,
+    reason: "GATEWAY_TIMEOUT",
+    message: `the service did not answer in time: ${OUTCOME_NOT_KNOWN}`,
+  },
+  // A bound on calls under way, or on memory.
+  {
+    flags: ["UO", "OM"],
+    answerStatus: 503,
+    code: UNAVAILABLE,
+    reason: "OVERLOADED",
+    message: "too many calls are under way; nothing has happened, try again later",
+  },
+  // No connection to the service came about.
+  {
+    flags: ["UF", "UH", "NC", "URX"],
+    answerStatus: 503,
+    code: UNAVAILABLE,
+    reason: "SERVICE_UNAVAILABLE",
+    message: "the service cannot be reached; nothing has happened, try again later",
+  },
+  {
+    httpStatus: 404,
+    code: NOT_FOUND,
+    reason: "ROUTE_NOT_FOUND",
+    message: "there is nothing at this path",
+  },
+  {
+    httpStatus: 405,
+    code: UNIMPLEMENTED,
+    reason: "METHOD_NOT_ALLOWED",
+    message: "this path has another method: see the header Allow",
+  },
+  {
+    httpStatus: 408,
+    code: DEADLINE_EXCEEDED,
+    reason: "REQUEST_TIMEOUT",
+    message: "the request did not arrive in time; nothing has happened",
+  },
+  {
+    httpStatus: 413,
+    code: INVALID_ARGUMENT,
+    reason: "BODY_TOO_LARGE",
+    message: "the body is too large: at most 64 KB, for batches 8 MB",
+  },
+  {
+    httpStatus: 431,
+    code: INVALID_ARGUMENT,
+    reason: "HEADERS_TOO_LARGE",
+    message: "the headers are too large: at most 32 KB in 100 headers",
+  },
+  {
+    httpStatus: 504,
+    code: DEADLINE_EXCEEDED,
+    reason: "GATEWAY_TIMEOUT",
+    message: `the service did not answer in time: ${OUTCOME_NOT_KNOWN}`,
+  },
+  {
+    httpStatus: 503,
+    code: UNAVAILABLE,
+    reason: "OVERLOADED",
+    message: "the gateway cannot take this call now; nothing has happened, try again later",
+  },
+  {
+    httpStatus: 500,
+    code: INTERNAL,
+    reason: "INTERNAL",
+    message: `something failed in the gateway: ${OUTCOME_NOT_KNOWN}`,
+  },
+];
+
+/** filter.lua writes whole answers, and marks them. */
+const WRITTEN_BY_LUA = {
+  filter: {
+    metadata_filter: {
+      matcher: {
+        filter: "ledgermesh.gateway",
+        path: [{ key: "is_refusal" }],
+        value: { bool_match: true },
+      },
+      match_if_key_not_found: false,
+    },
+  },
+  body_format_override: {
+    content_type: "application/json",
+    text_format_source: { inline_string: "%LOCAL_REPLY_BODY%" },
+  },
+};
+
+/** `local_reply_config` of the HTTP connection manager. */
+export function localReplyConfig(): Json {
+  return {
+    mappers: [
+      WRITTEN_BY_LUA,
+      ...LOCAL_REPLIES.map((reply) => ({
+        filter: toFilter(reply),
+        ...(reply.answerStatus !== undefined && { status_code: reply.answerStatus }),
+        body_format_override: errorFormat(reply.code, reply.reason, reply.message),
+      })),
+    ],
+    // The others are 4xx: the request is at fault, and Envoy says how.
+    body_format: errorFormat(INVALID_ARGUMENT, "MALFORMED_REQUEST", ENVOYS_WORDS),
+  };
+}
+
+function toFilter({ flags, httpStatus }: LocalReply): Json {
+  if (flags !== undefined) return { response_flag_filter: { flags } };
+  return {
+    status_code_filter: { comparison: { op: "EQ", value: { default_value: httpStatus, runtime_key: "none" } } },
+  };
+}
+
+/** Envoy escapes what it puts in for `%…%`. */
+function errorFormat(code: number, reason: string, message: string): Json {
+  const errorInfo = {
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    reason,
+    domain: "ledgermesh",
+    metadata: {},
+  };
+  return { json_format: { code, message, details: [errorInfo] } };
+}
