@@ -1,6 +1,7 @@
-import { connect, type NatsConnection } from "@nats-io/transport-node";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { committedHintSubject } from "#lib/events.ts";
 import type { Logger } from "#lib/log.ts";
+import { openNats } from "#lib/nats.ts";
 
 /**
  * Tells the relay that something was committed, so that it need not poll. A hint: it may be lost, and NATS may be away; the
@@ -11,41 +12,16 @@ export interface CommittedHints {
   close(): Promise<void>;
 }
 
-const RECONNECT_WAIT_MS = 500;
-
 export function committedHints(natsUrl: string, log: Logger): CommittedHints {
-  const { host, username, password } = new URL(natsUrl);
+  const nats = openNats(natsUrl, "ledger", log);
   let connection: NatsConnection | undefined;
-  let closed = false;
-  void connect({
-    servers: host,
-    user: decodeURIComponent(username),
-    pass: decodeURIComponent(password),
-    name: "ledger",
-    waitOnFirstConnect: true,
-    reconnect: true,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: RECONNECT_WAIT_MS,
-  }).then(
-    (opened) => {
-      connection = opened;
-      if (closed) void opened.close();
-    },
-    (error: unknown) =>
-      log.warn({ error: String(error) }, "no connection to NATS: the relay will find commits by itself"),
-  );
+  void nats.opened.then((opened) => {
+    connection = opened;
+  });
   return {
     committed(shard) {
-      if (connection === undefined || connection.isClosed()) return;
-      try {
-        connection.publish(committedHintSubject(shard));
-      } catch (error) {
-        log.warn({ error: String(error) }, "a hint could not be sent");
-      }
+      if (nats.connected()) connection?.publish(committedHintSubject(shard));
     },
-    async close() {
-      closed = true;
-      await connection?.close();
-    },
+    close: nats.close,
   };
 }

@@ -1,0 +1,106 @@
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  type Client,
+  credentials,
+  Metadata,
+  type requestCallback,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { ERROR_DOMAIN } from "#lib/grpc-server.ts";
+import { BadRequest, ErrorInfo } from "#proto/google/rpc/error_details.ts";
+import { Status } from "#proto/google/rpc/status.ts";
+
+/** Calling a service: promises instead of callbacks, headers as plain objects, refusals with their reason. */
+
+const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
+const DEFAULT_DEADLINE_MS = 30_000;
+
+/** A client of one service at `host:port`. */
+export function openClient<C extends Client>(
+  ClientClass: new (address: string, credentials: ChannelCredentials, options: object) => C,
+  address: string,
+): C {
+  return new ClientClass(address, credentials.createInsecure(), {
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  });
+}
+
+export interface Answer<Response> {
+  readonly response: Response;
+  /** Header `x-ledger-position`, or undefined. */
+  readonly position: string | undefined;
+  /** Header `idempotent-replayed`. */
+  readonly replayed: boolean;
+}
+
+/** The error of a call, with what its details say. */
+export class CallError extends Error {
+  /** gRPC status code. */
+  readonly code: number;
+  /** ErrorInfo.reason; empty when the server gave none. */
+  readonly reason: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Paths of the malformed fields. */
+  readonly fields: readonly string[];
+  readonly replayed: boolean;
+
+  constructor(error: ServiceError, replayed: boolean) {
+    super(error.details);
+    this.code = error.code;
+    this.replayed = replayed;
+    const [details] = error.metadata.get("grpc-status-details-bin");
+    const { info, fields } = readDetails(details instanceof Buffer ? Status.decode(details) : undefined);
+    this.reason = info?.reason ?? "";
+    this.metadata = info?.metadata ?? {};
+    this.fields = fields;
+  }
+}
+
+/** What the details of a google.rpc.Status say. */
+export function readDetails(status: Status | undefined): { info: ErrorInfo | undefined; fields: string[] } {
+  let info: ErrorInfo | undefined;
+  const fields: string[] = [];
+  for (const { typeUrl, value } of status?.details ?? []) {
+    if (typeUrl.endsWith("/google.rpc.ErrorInfo")) info = ErrorInfo.decode(value);
+    if (typeUrl.endsWith("/google.rpc.BadRequest")) {
+      fields.push(...BadRequest.decode(value).fieldViolations.map(({ field }) => field));
+    }
+  }
+  return { info: info?.domain === ERROR_DOMAIN ? info : undefined, fields };
+}
+
+type Method<Request, Response> = (
+  request: Request,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: requestCallback<Response>,
+) => { on(event: "metadata", listener: (metadata: Metadata) => void): unknown };
+
+/** One call; rejects with a CallError. `headers` are sent as metadata. */
+export function call<Request, Response>(
+  client: Client,
+  method: Method<Request, Response>,
+  request: Request,
+  headers: Readonly<Record<string, string>> = {},
+  deadlineMs = DEFAULT_DEADLINE_MS,
+): Promise<Answer<Response>> {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+  return new Promise((resolve, reject) => {
+    let received = new Metadata();
+    const options = { deadline: Date.now() + deadlineMs };
+    const pending = method.call(client, request, metadata, options, (error, response) => {
+      const replayed = received.get("idempotent-replayed")[0] === "true";
+      if (error !== null) reject(new CallError(error, replayed));
+      else {
+        const position = received.get("x-ledger-position")[0]?.toString();
+        resolve({ response: response as Response, position, replayed });
+      }
+    });
+    pending.on("metadata", (headersReceived) => {
+      received = headersReceived;
+    });
+  });
+}

@@ -1,0 +1,123 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { AccountCreated, TransferPosted } from "#proto/ledgermesh/ledger/v1/events.ts";
+import { Account_Kind, Account_Status, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import {
+  decodeTransfer,
+  encodeBalances,
+  encodePostings,
+  encodeTransferPosted,
+} from "#services/ledger/encode-transfer.ts";
+import { encodeAccountCreated } from "#services/ledger/open-accounts.ts";
+import type { EntryLine, LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts";
+
+const HUGE = 9_007_199_254_740_993n;
+const AWKWARD = 'quote " backslash \\ braces {}, emoji 🪙, line\u2028separator';
+
+function account(id: string, floorMinorUnits: bigint | undefined): LockedAccount {
+  return {
+    id,
+    uuid: "019ac000-0000-7000-8000-000000000001",
+    ownerId: "user_01k",
+    currency: "JPY",
+    kind: "WALLET",
+    status: "ACTIVE",
+    postedMinorUnits: -HUGE,
+    heldMinorUnits: 3n,
+    floorMinorUnits,
+    version: 12n,
+    entrySequence: 9n,
+    lastPostTimeMs: 0,
+    lastEffectiveTimeMs: 0,
+    reference: AWKWARD,
+    touched: true,
+  };
+}
+
+const debit = account("acct_debit", undefined);
+const credit = account("acct_credit", -5n);
+const transfer: PostedTransfer = {
+  transferId: "xfer_1",
+  state: "POSTED",
+  type: "salary",
+  memo: AWKWARD,
+  metadata: { [AWKWARD]: AWKWARD },
+  postings: [{ debitAccountId: debit.id, creditAccountId: credit.id, amountMinorUnits: HUGE, currency: "JPY" }],
+  balances: [{ accountId: debit.id, postedMinorUnits: -HUGE, heldMinorUnits: 3n, version: 12n }],
+  postTimeMs: Date.UTC(2026, 10, 21, 12, 0, 0, 123),
+  effectiveTimeMs: Date.UTC(1993, 0, 1),
+};
+const entries: EntryLine[] = [
+  {
+    account: debit,
+    sequence: 9n,
+    postingIndex: 0,
+    amountMinorUnits: -HUGE,
+    balanceAfterMinorUnits: -HUGE,
+    currency: "JPY",
+    counterparty: credit,
+  },
+];
+
+test("the event written by hand is the message of the contract", () => {
+  const text = encodeTransferPosted(transfer, entries, [debit, credit]);
+  const message = TransferPosted.fromJSON(JSON.parse(text));
+  assert.equal(message.state, Transfer_State.POSTED);
+  assert.equal(message.memo, AWKWARD);
+  assert.deepEqual(message.metadata, { [AWKWARD]: AWKWARD });
+  assert.equal(message.entries[0]?.amountMinorUnits, -HUGE);
+  assert.equal(message.accounts[0]?.floorMinorUnits, undefined);
+  assert.equal(message.accounts[1]?.floorMinorUnits, -5n);
+  assert.equal(message.accounts[0]?.kind, Account_Kind.WALLET);
+  assert.equal(message.accounts[0]?.status, Account_Status.ACTIVE);
+  assert.equal(message.postTime?.getTime(), transfer.postTimeMs);
+  assert.equal(message.effectiveTime?.getTime(), transfer.effectiveTimeMs);
+  // Nothing is written that the contract does not know: read and written again, it has the same names.
+  assert.deepEqual(namesOf(TransferPosted.toJSON(message)), namesOf(JSON.parse(text)));
+});
+
+/** Every name in a JSON value, in camelCase, without `posting_index`: a zero may be left out. */
+function namesOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(namesOf);
+  if (typeof value !== "object" || value === null) return 0;
+  const pairs = Object.entries(value).map(([name, inner]) => [
+    name.replaceAll(/_[a-z]/g, (letter) => letter[1]?.toUpperCase() ?? ""),
+    namesOf(inner),
+  ]);
+  return Object.fromEntries(pairs.filter(([name]) => name !== "postingIndex"));
+}
+
+test("the event of a new account is the message of the contract", () => {
+  const message = AccountCreated.fromJSON(
+    JSON.parse(
+      encodeAccountCreated({
+        key: { bucket: 1, caller: "local", method: "create_account", key: "k", fingerprint: Buffer.alloc(32) },
+        accountId: "acct_1",
+        bucket: 1,
+        ownerId: "user_1",
+        currency: "EUR",
+        kind: "MERCHANT",
+        floorMinorUnits: -HUGE,
+        reference: AWKWARD,
+        metadata: {},
+      }),
+    ),
+  );
+  assert.equal(message.account?.floorMinorUnits, -HUGE);
+  assert.equal(message.account?.kind, Account_Kind.MERCHANT);
+  assert.equal(message.account?.reference, AWKWARD);
+});
+
+test("the columns of a transfer say what was answered", () => {
+  const decoded = decodeTransfer("xfer_1", {
+    state: "POSTED",
+    type: "salary",
+    memo: AWKWARD,
+    metadata: { [AWKWARD]: AWKWARD },
+    postings: JSON.parse(encodePostings(transfer)),
+    balances: JSON.parse(encodeBalances(transfer)),
+    postTimeMs: transfer.postTimeMs,
+    effectiveTimeMs: transfer.effectiveTimeMs,
+  });
+  assert.deepEqual(decoded, transfer);
+});

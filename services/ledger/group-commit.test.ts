@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { groupCommit } from "#services/ledger/group-commit.ts";
+
+interface Written {
+  readonly batches: string[][];
+  /** Lets the batch under way end. */
+  release(): void;
+}
+
+function recorder(options: { maxBatch?: number; maxQueued?: number; hold?: boolean; fail?: boolean } = {}) {
+  const batches: string[][] = [];
+  let release = () => {};
+  const commit = groupCommit<string, string>({
+    write: async (batch) => {
+      batches.push([...batch]);
+      if (options.hold === true) await new Promise<void>((resolve) => (release = resolve));
+      if (options.fail === true) throw new Error("the database is gone");
+      return batch.map((command) => `done ${command}`);
+    },
+    keyOf: (command) => command.split("#")[0] as string,
+    maxBatch: options.maxBatch ?? 1000,
+    maxQueued: options.maxQueued ?? 1000,
+    tooLate: () => new Error("too late"),
+    unknown: (command) => `unknown ${command}`,
+    full: (waiting) => new Error(`full: ${waiting}`),
+  });
+  const written: Written = { batches, release: () => release() };
+  return { commit, written };
+}
+
+const later = () => performance.now() + 60_000;
+
+test("commands that arrive while a batch is written form the next batch", async () => {
+  const { commit, written } = recorder({ hold: true });
+  const first = commit.submit("a", "one", later());
+  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => setImmediate(resolve));
+  const others = ["b", "c", "d"].map((command) => commit.submit(command, "one", later()));
+  written.release();
+  assert.equal(await first, "done a");
+  await new Promise((resolve) => setImmediate(resolve));
+  written.release();
+  assert.deepEqual(await Promise.all(others), ["done b", "done c", "done d"]);
+  assert.deepEqual(written.batches, [["a"], ["b", "c", "d"]]);
+});
+
+test("a lane with thousands of commands leaves room for a single call", async () => {
+  const { commit, written } = recorder({ maxBatch: 100, maxQueued: 2_000 });
+  const big = Array.from({ length: 1000 }, (_, index) => commit.submit(`big${index}`, "batch", later()));
+  const single = commit.submit("single", "caller", later());
+  await Promise.all([...big, single]);
+  assert.ok(written.batches[0]?.includes("single"));
+  assert.equal(written.batches.length, 11);
+});
+
+test("the order within a lane is kept", async () => {
+  const { commit, written } = recorder({ maxBatch: 7 });
+  const names = Array.from({ length: 100 }, (_, index) => `c${index}`);
+  await Promise.all(names.map((name) => commit.submit(name, "one", later())));
+  assert.deepEqual(written.batches.flat(), names);
+});
+
+test("a key appears once in a batch, and its twin comes after it", async () => {
+  const { commit, written } = recorder();
+  const answers = await Promise.all(["k#1", "k#2", "other", "k#3"].map((c) => commit.submit(c, "one", later())));
+  assert.deepEqual(answers, ["done k#1", "done k#2", "done other", "done k#3"]);
+  for (const batch of written.batches) assert.ok(batch.filter((command) => command.startsWith("k#")).length <= 1);
+  assert.deepEqual(
+    written.batches.flat().filter((command) => command.startsWith("k#")),
+    ["k#1", "k#2", "k#3"],
+  );
+});
+
+test("beyond the bound a command is refused, and what was accepted is still answered", async () => {
+  const { commit } = recorder({ maxQueued: 2 });
+  const accepted = [commit.submit("a", "one", later()), commit.submit("b", "one", later())];
+  await assert.rejects(commit.submit("c", "one", later()), /full: 2/);
+  assert.deepEqual(await Promise.all(accepted), ["done a", "done b"]);
+  assert.equal(commit.waiting(), 0);
+});
+
+test("a command whose time is over while it waits is told that nothing has happened; one being written, that it is unknown", async () => {
+  const { commit, written } = recorder({ hold: true, maxBatch: 1 });
+  const writing = commit.submit("writing", "one", performance.now() + 150);
+  const waiting = commit.submit("waiting", "one", performance.now() + 150);
+  assert.equal(await writing, "unknown writing");
+  await assert.rejects(waiting, /too late/);
+  written.release();
+  await commit.drained();
+  assert.deepEqual(written.batches, [["writing"]]);
+});
+
+test("a batch that fails answers each of its commands, and the next batch is written", async () => {
+  const { commit } = recorder({ fail: true });
+  await assert.rejects(commit.submit("a", "one", later()), /the database is gone/);
+  await assert.rejects(commit.submit("b", "one", later()), /the database is gone/);
+});
