@@ -64,6 +64,8 @@ export function parseId(id: string, prefix?: IdPrefix): { uuid: string; bucket: 
   try {
     const parsed = parseTypeId(id as TypeId<string>);
     if (prefix === undefined ? parsed.prefix === "" : parsed.prefix !== prefix) return undefined;
+    // Beyond 7 the suffix would not fit 128 bits, and would be a second name of another id.
+    if (parsed.suffix.charAt(0) > "7") return undefined;
     uuid = toUUID(id as TypeId<string>);
   } catch {
     return undefined;

@@ -34,7 +34,9 @@ function account(change: Partial<LockedAccount> = {}, bucket = 1): LockedAccount
 type Move = [debit: LockedAccount, credit: LockedAccount, amountMinorUnits: bigint];
 
 function evaluate(moves: Move[], change: Partial<TransferCommand> = {}) {
-  const accounts = new Map(moves.flat().map((one) => [one.id, one]));
+  const accounts = new Map(
+    moves.flatMap(([debit, credit]) => [[debit.id, debit] as const, [credit.id, credit] as const]),
+  );
   const command: TransferCommand = {
     key: { bucket: 1, caller: "local", method: "create_transfer", key: "k", fingerprint: Buffer.alloc(32) },
     transferId: newId("xfer", 1),
