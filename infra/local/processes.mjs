@@ -11,7 +11,7 @@ const STAT_PARENT_FIELD = 4;
 const STAT_START_TIME_FIELD = 22;
 
 /**
- * The fields of /proc/PID/stat by their number in proc(5), or undefined when there is no such process or it is a zombie.
+ * The fields of /proc/PID/stat by their number in proc(5), or undefined when there is no such process.
  * @param {number} pid
  * @returns {((field: number) => string) | undefined}
  */
@@ -24,8 +24,7 @@ function readStat(pid) {
   }
   // Field 2 is the name in brackets and may hold blanks and brackets itself: fields are counted from its end.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const field = (/** @type {number} */ number) => fields[number - 3] ?? "";
-  return field(STAT_STATE_FIELD) === "Z" ? undefined : field;
+  return (number) => fields[number - 3] ?? "";
 }
 
 /** Changes with every boot. */
@@ -43,12 +42,13 @@ export function identify(pid) {
 }
 
 /**
- * True while exactly this process runs.
+ * True while exactly this process runs; a zombie does not.
  * @param {ProcessIdentity} identity
  */
 export function isAlive(identity) {
-  const now = identify(identity.pid);
-  return now !== undefined && now.startTime === identity.startTime && now.boot === identity.boot;
+  const stat = readStat(identity.pid);
+  if (stat === undefined || stat(STAT_STATE_FIELD) === "Z") return false;
+  return stat(STAT_START_TIME_FIELD) === identity.startTime && bootId() === identity.boot;
 }
 
 /**

@@ -1,0 +1,69 @@
+# The one front door. `make help` lists what there is; the text behind ## is what it prints.
+.DEFAULT_GOAL := help
+.PHONY: help setup up start stop status logs reset generate check test bench demo import migrate
+
+# Packaged by the set-up. Nothing but the set-up itself runs on the machine's own Node.
+NODE := node_modules/.bin/node
+BIN := node_modules/.bin
+LAUNCHER := $(NODE) infra/local/main.ts
+# make start STACK=test WITHOUT=projector,elasticsearch
+STACK ?= dev
+WITHOUT ?=
+PART ?=
+OPTIONS = --stack $(STACK) $(if $(WITHOUT),--without $(WITHOUT))
+NODE_MISSING := Node 20 or newer is missing. Mend it with: https://nodejs.org/en/download, or on Debian: sudo apt-get install nodejs npm
+# The contract that clients were given; a change that breaks them fails `make check`.
+PROTO_BASELINE := proto/baseline.binpb
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r target text; do printf '  make %-9s %s\n' "$$target" "$$text"; done
+
+setup: ## fetch and prepare everything, once (the other targets do it themselves)
+	@command -v node > /dev/null || { echo '$(NODE_MISSING)' >&2; exit 1; }
+	@node infra/local/setup.mjs $(if $(filter setup,$(MAKECMDGOALS)),,--quiet)
+
+up: setup ## start everything in the foreground; Ctrl-C stops it
+	@$(LAUNCHER) up $(OPTIONS)
+
+start: setup ## start everything in the background; returns when it is ready
+	@$(LAUNCHER) start $(OPTIONS)
+
+stop: ## stop everything
+	@test ! -x $(NODE) || $(LAUNCHER) stop --stack $(STACK)
+
+status: setup ## what runs, where, since when
+	@$(LAUNCHER) status --stack $(STACK)
+
+logs: setup ## follow the logs; PART=ledger follows one part
+	@$(LAUNCHER) logs $(PART) --stack $(STACK)
+
+reset: setup ## stop, then wipe all data; FORCE=1 does not ask
+	@$(LAUNCHER) reset $(if $(FORCE),--force) --stack $(STACK)
+
+generate: ## make TypeScript and descriptors from proto/ anew
+	@command -v node > /dev/null || { echo '$(NODE_MISSING)' >&2; exit 1; }
+	@node infra/local/setup.mjs --generate
+
+migrate: setup ## bring the databases of the running stack to the newest schema
+	@$(LAUNCHER) migrate --stack $(STACK)
+
+check: setup ## types, lint, contract, dead code, house rules
+	$(BIN)/tsc --noEmit
+	$(BIN)/biome check
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against $(PROTO_BASELINE) --exclude-imports
+	$(BIN)/knip
+	$(NODE) --test tests/tidy.test.ts
+
+test: setup ## every test, on real servers of its own
+	@$(NODE) tests/run.ts
+
+bench: setup ## the figures: throughput against raw Postgres, visibility in history
+	@$(NODE) bench/main.ts
+
+demo: setup ## a little economy: people, shops, salaries, in the running stack
+	@npx ledgermesh demo
+
+import: setup ## import bank transactions: FILE=path.csv
+	@test -n '$(FILE)' || { echo 'FILE is missing. Mend it: make import FILE=path.csv' >&2; exit 1; }
+	@npx ledgermesh import '$(FILE)'

@@ -1,0 +1,19 @@
+import { delimiter } from "node:path";
+import { nodeBinFolder } from "#infra/local/paths.mjs";
+
+/** The environment variable that changes one port, for example LEDGERMESH_PORT_GATEWAY. */
+export function portVariable(port: string): string {
+  return `LEDGERMESH_PORT_${port.toUpperCase()}`;
+}
+
+export function portOverride(port: string): string | undefined {
+  return process.env[portVariable(port)];
+}
+
+/** What the parts may see of our own environment: nothing that changes with the person who starts them. */
+const INHERITED = ["HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "NODE_OPTIONS"];
+
+export function inheritedEnvironment(): Record<string, string> {
+  const kept = INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
+  return { ...Object.fromEntries(kept), PATH: `${nodeBinFolder}${delimiter}${process.env.PATH ?? ""}` };
+}

@@ -1,0 +1,103 @@
+import { secretsFolder } from "#infra/local/folders.ts";
+import { type PortName, type Ports, portsOf, type StackName } from "#infra/local/ports.ts";
+import { natsPassword, pageTokenKeyFile, type Role, rolePassword, superuserPassword } from "#infra/local/secrets.ts";
+
+export const DATABASE = "ledgermesh";
+export const SUPERUSER_ROLE = "postgres";
+export const NATS_USER = "ledgermesh";
+/** Everything binds and connects to loopback only. */
+export const HOST = "127.0.0.1";
+
+/** One Postgres cluster each, in shard order. */
+export const shardPorts = ["postgres_1", "postgres_2"] as const satisfies readonly PortName[];
+export const services = ["ledger", "relay", "projector", "reporting"] as const satisfies readonly Role[];
+export type ServiceName = (typeof services)[number];
+
+const postgresUrl = (role: string, password: string, port: number) =>
+  `postgres://${role}:${password}@${HOST}:${port}/${DATABASE}`;
+
+/** The connection strings of all shards for a role of ours, in shard order. */
+export function shardUrls(stack: StackName, role: Role, ports: Ports = portsOf(stack)): string[] {
+  return shardPorts.map((name) => postgresUrl(role, rolePassword(stack, role), ports[name]));
+}
+
+/** The same for Postgres' superuser: migrations, tests and benches. */
+export function superuserShardUrls(stack: StackName, ports: Ports = portsOf(stack)): string[] {
+  return shardPorts.map((name) => postgresUrl(SUPERUSER_ROLE, superuserPassword(stack), ports[name]));
+}
+
+export interface Endpoints {
+  /** The REST base URL. */
+  readonly gateway: string;
+  readonly gatewayAdmin: string;
+  /** host:port of the gRPC servers. */
+  readonly ledger: string;
+  readonly reporting: string;
+  /** Base URLs of `/healthz` and `/metrics`. */
+  readonly health: Readonly<Record<ServiceName, string>>;
+  /** Superuser connection strings, in shard order. */
+  readonly shards: readonly string[];
+  readonly nats: string;
+  readonly natsMonitor: string;
+  readonly elasticsearch: string;
+}
+
+/** Where the parts of a stack are reached. Throws a Problem when the stack was never started (no secrets yet). */
+export function endpoints(stack: StackName): Endpoints {
+  const ports = portsOf(stack);
+  const http = (port: PortName) => `http://${HOST}:${ports[port]}`;
+  return {
+    gateway: http("gateway"),
+    gatewayAdmin: http("gateway_admin"),
+    ledger: `${HOST}:${ports.ledger}`,
+    reporting: `${HOST}:${ports.reporting}`,
+    health: {
+      ledger: http("ledger_health"),
+      relay: http("relay_health"),
+      projector: http("projector_health"),
+      reporting: http("reporting_health"),
+    },
+    shards: superuserShardUrls(stack, ports),
+    nats: natsUrl(stack, ports),
+    natsMonitor: http("nats_monitor"),
+    elasticsearch: http("elasticsearch"),
+  };
+}
+
+const natsUrl = (stack: StackName, ports: Ports) => `nats://${NATS_USER}:${natsPassword(stack)}@${HOST}:${ports.nats}`;
+
+/** The settings that a service of the stack is given: the whole contract between the launcher and a service. */
+export function stackEnvironment(stack: StackName, service: ServiceName): Record<string, string> {
+  const ports = portsOf(stack);
+  const shared = {
+    LEDGERMESH_SHARDS: shardUrls(stack, service, ports).join(","),
+    LEDGERMESH_NATS_URL: natsUrl(stack, ports),
+    LEDGERMESH_ELASTICSEARCH_URL: `http://${HOST}:${ports.elasticsearch}`,
+    LEDGERMESH_HEALTH_PORT: String(ports[`${service}_health`]),
+  };
+  if (service !== "ledger" && service !== "reporting") return shared;
+  return {
+    ...shared,
+    LEDGERMESH_GRPC_PORT: String(ports[service]),
+    LEDGERMESH_PAGE_TOKEN_KEY_FILE: pageTokenKeyFile(stack),
+  };
+}
+
+/** The settings of the migrations. */
+export function migrationEnvironment(stack: StackName): Record<string, string> {
+  return {
+    LEDGERMESH_MIGRATE_SHARDS: superuserShardUrls(stack).join(","),
+    LEDGERMESH_ROLE_PASSWORDS_DIR: secretsFolder(stack),
+  };
+}
+
+/** The settings of gateway/render-config.ts. */
+export function gatewayEnvironment(stack: StackName): Record<string, string> {
+  const ports = portsOf(stack);
+  return {
+    LEDGERMESH_GATEWAY_PORT: String(ports.gateway),
+    LEDGERMESH_GATEWAY_ADMIN_PORT: String(ports.gateway_admin),
+    LEDGERMESH_LEDGER_ADDRESS: `${HOST}:${ports.ledger}`,
+    LEDGERMESH_REPORTING_ADDRESS: `${HOST}:${ports.reporting}`,
+  };
+}

@@ -1,0 +1,144 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline/promises";
+import { parseArgs } from "node:util";
+import { logFile, stackFolder } from "#infra/local/folders.ts";
+import { isPartName, type PartName, partNames } from "#infra/local/parts.ts";
+import { isStackName, type StackName, stackNames } from "#infra/local/ports.ts";
+import { Problem } from "#infra/local/problem.ts";
+import { readStatus, type SupervisorMessage, startStack, stopStack } from "#infra/local/stack.ts";
+import { statusTable } from "#infra/local/status-table.ts";
+import { up, wipe } from "#infra/local/up.ts";
+
+const HELP = `The local stack: all servers and services on this machine, on loopback.
+
+  node infra/local/main.ts COMMAND [options]
+
+  up            start everything in the foreground; Ctrl-C stops it
+  start         start everything in the background, return when it is ready
+  stop          stop everything
+  status        what runs, where, since when (--json for machines)
+  logs [PART]   follow the logs of all parts or of one
+  reset         stop, then wipe all data of the stack (--force: without asking)
+
+  --stack NAME      ${stackNames.join(", ")} (default dev); each with its own ports and data
+  --without A,B     up, start: leave parts out (${partNames.join(", ")})
+  --fresh           up, start: wipe the data of the stack first`;
+
+const LOG_LINES_FIRST = "30";
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      stack: { type: "string", default: "dev" },
+      without: { type: "string", default: "" },
+      fresh: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      force: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  const [command, argument] = positionals;
+  if (values.help || command === undefined) return say(HELP);
+  const stack = parseStack(values.stack);
+  const without = parseParts(values.without);
+
+  switch (command) {
+    case "up":
+      return await up(stack, { without, fresh: values.fresh, say: sayAndSend, onReady });
+    case "start": {
+      const outcome = await startStack(stack, { without, fresh: values.fresh, onLine: say });
+      if (outcome === "already_running") say(`The stack ${stack} already runs. Look at it with: make status`);
+      return;
+    }
+    case "stop": {
+      const said = {
+        stopped: "is stopped",
+        leftovers_ended: "is stopped (its launcher had been killed)",
+        not_running: "was not running",
+      };
+      return say(`The stack ${stack} ${said[await stopStack(stack)]}.`);
+    }
+    case "status": {
+      const status = await readStatus(stack);
+      return say(values.json ? JSON.stringify(status, undefined, 2) : statusTable(status));
+    }
+    case "logs":
+      return followLogs(stack, argument);
+    case "reset":
+      return await reset(stack, values.force);
+    default:
+      throw new Problem(`There is no command "${command}". Mend it: see --help.`);
+  }
+}
+
+function parseStack(text: string): StackName {
+  if (isStackName(text)) return text;
+  throw new Problem(`There is no stack "${text}". Mend it: give one of ${stackNames.join(", ")}.`);
+}
+
+function parseParts(text: string): PartName[] {
+  return text
+    .split(",")
+    .filter((name) => name !== "")
+    .map((name) => {
+      if (isPartName(name)) return name;
+      throw new Problem(`There is no part "${name}". Mend it: give some of ${partNames.join(", ")}.`);
+    });
+}
+
+function followLogs(stack: StackName, part: string | undefined): void {
+  const names = part === undefined ? [...partNames, "supervisor"] : [part];
+  const files = names.map((name) => logFile(stack, name)).filter((file) => existsSync(file));
+  if (files.length === 0) throw new Problem(`The stack ${stack} has no logs of ${part ?? "any part"} yet.`);
+  const tail = spawn("tail", ["-n", LOG_LINES_FIRST, "-F", "--", ...files], { stdio: "inherit" });
+  // Ctrl-C reaches tail as well: its end is ours.
+  process.on("SIGINT", () => {});
+  tail.once("exit", () => process.exit(0));
+}
+
+async function reset(stack: StackName, force: boolean): Promise<void> {
+  if (!force) {
+    if (!process.stdin.isTTY) throw new Problem("Wiping data asks first, and nobody can answer. Mend it: FORCE=1");
+    const ask = createInterface({ input: process.stdin, output: process.stdout });
+    const answer = await ask.question(`Wipe all data of the stack ${stack} in ${stackFolder(stack)}? [y/N] `);
+    ask.close();
+    if (!/^y(es)?$/i.test(answer.trim())) return say("Nothing was changed.");
+  }
+  await stopStack(stack);
+  wipe(stack);
+  say(`All data of the stack ${stack} are wiped.`);
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** A detached supervisor writes to its log and tells the process that started it, as long as that listens. */
+function sayAndSend(line: string): void {
+  say(process.send === undefined ? line : `${new Date().toISOString()} ${line}`);
+  send({ line });
+}
+
+function onReady(): void {
+  send("ready");
+}
+
+function send(message: SupervisorMessage): void {
+  if (process.connected) process.send?.(message, undefined, undefined, () => {});
+}
+
+// A closed terminal or pipe is no reason to leave the stack without its supervisor.
+process.stdout.on("error", () => {});
+
+try {
+  await main();
+} catch (error) {
+  const text =
+    error instanceof Problem ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  send({ line: text });
+  process.stderr.write(`${text}\n`);
+  process.exitCode = 1;
+}
+if (process.connected) process.disconnect();

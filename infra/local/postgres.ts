@@ -1,0 +1,111 @@
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { inheritedEnvironment } from "#infra/local/config.ts";
+import { endProcess } from "#infra/local/end-process.ts";
+import { HOST, SUPERUSER_ROLE } from "#infra/local/endpoints.ts";
+import { root } from "#infra/local/paths.mjs";
+import {
+  choosePostgresUser,
+  NOBODY_ID,
+  POSTGRES_USER_REMEDY,
+  type PostgresUser,
+  postgresCommand,
+} from "#infra/local/postgres-user.mjs";
+import { Problem } from "#infra/local/problem.ts";
+import { identify } from "#infra/local/processes.mjs";
+
+const INITDB_TIMEOUT_MS = 60_000;
+/** Enough for a checkpoint of everything that shared_buffers can hold. */
+export const POSTGRES_STOP_TIMEOUT_MS = 30_000;
+
+let chosen: PostgresUser | undefined;
+
+function postgresUser(): PostgresUser {
+  chosen ??= choosePostgresUser();
+  if (chosen === "impossible") throw new Problem(POSTGRES_USER_REMEDY);
+  return chosen;
+}
+
+/** How a Postgres server is started on its folder. */
+export function postgresServer(folder: string, port: number) {
+  const user = postgresUser();
+  const settings = { config_file: join(root, "infra", "local", "postgresql.conf"), listen_addresses: HOST, port };
+  // No unix socket: its path may have 107 bytes only, and a checkout may lie deep.
+  const args = Object.entries({ ...settings, unix_socket_directories: "" }).flatMap(([name, value]) => [
+    "-c",
+    `${name}=${value}`,
+  ]);
+  const [command = "", ...rest] = postgresCommand(user, "postgres", ["-D", folder, ...args]);
+  return { command, args: rest, ...(user === "nobody" ? { uid: NOBODY_ID, gid: NOBODY_ID } : {}) };
+}
+
+/** Makes the cluster when there is none, and clears away what a killed server left behind. */
+export async function preparePostgres(folder: string, password: string): Promise<void> {
+  if (existsSync(folder)) await clearPidFile(folder);
+  else initializeCluster(folder, password);
+}
+
+function initializeCluster(folder: string, password: string): void {
+  const user = postgresUser();
+  // Renamed at the end: a folder of this name is always a whole cluster.
+  const unfinished = `${folder}.new`;
+  const passwordFile = `${folder}.password`;
+  rmSync(unfinished, { recursive: true, force: true });
+  mkdirSync(unfinished, { recursive: true });
+  writeFileSync(passwordFile, password, { mode: 0o600 });
+  if (user === "nobody") {
+    for (const path of [unfinished, passwordFile]) chownSync(path, NOBODY_ID, NOBODY_ID);
+  }
+  chmodSync(unfinished, 0o700);
+  const options = ["--data-checksums", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--no-instructions"];
+  const [command = "", ...args] = postgresCommand(user, "initdb", [
+    `--pgdata=${unfinished}`,
+    `--username=${SUPERUSER_ROLE}`,
+    `--pwfile=${passwordFile}`,
+    ...options,
+  ]);
+  const run = spawnSync(command, args, {
+    env: inheritedEnvironment(),
+    encoding: "utf8",
+    timeout: INITDB_TIMEOUT_MS,
+    ...(user === "nobody" ? { uid: NOBODY_ID, gid: NOBODY_ID } : {}),
+  });
+  rmSync(passwordFile, { force: true });
+  if (run.status !== 0) {
+    throw new Problem(`initdb could not make ${folder}: ${run.error?.message ?? `${run.stdout}${run.stderr}`.trim()}`);
+  }
+  renameSync(unfinished, folder);
+}
+
+/**
+ * Postgres refuses to start when the pid in its pid file runs, also when that is a stranger who got the pid after a crash
+ * or a restart of the machine. A server of this very folder is ended, a stranger's pid is forgotten.
+ */
+async function clearPidFile(folder: string): Promise<void> {
+  const file = join(folder, "postmaster.pid");
+  if (!existsSync(file)) return;
+  const pid = Number(readFileSync(file, "utf8").split("\n")[0]);
+  const identity = Number.isInteger(pid) && pid > 0 && workingFolder(pid) === folder ? identify(pid) : undefined;
+  if (identity !== undefined) await endProcess(identity, "SIGINT", POSTGRES_STOP_TIMEOUT_MS);
+  rmSync(file, { force: true });
+}
+
+/** A Postgres server works in its data folder. */
+function workingFolder(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return undefined;
+  }
+}

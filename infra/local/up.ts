@@ -1,0 +1,106 @@
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { endpoints } from "#infra/local/endpoints.ts";
+import { lockFile, logFile, logFolder, runFolder, stackFolder } from "#infra/local/folders.ts";
+import { releaseLock, tryLock } from "#infra/local/lock.mjs";
+import { availableMemoryBytes, freeDiskBytes, shortages } from "#infra/local/machine.mjs";
+import { type Part, type PartName, partsOf } from "#infra/local/parts.ts";
+import { root } from "#infra/local/paths.mjs";
+import { takenPorts } from "#infra/local/port-check.ts";
+import { portsOf, type StackName } from "#infra/local/ports.ts";
+import { Problem } from "#infra/local/problem.ts";
+import { ensureSecrets } from "#infra/local/secrets.ts";
+import { endLeftovers } from "#infra/local/state.ts";
+import { createSupervisor } from "#infra/local/supervisor.ts";
+
+/** What all parts together take while they start and begin to work. */
+const MEMORY_MIN_BYTES = 2 * 1024 ** 3;
+/** Elasticsearch and Postgres misbehave on a full disk; this leaves room for a while of work. */
+const DISK_MIN_BYTES = 1 * 1024 ** 3;
+
+export interface UpOptions {
+  readonly without: readonly PartName[];
+  readonly fresh: boolean;
+  readonly say: (line: string) => void;
+  readonly onReady: () => void;
+}
+
+/**
+ * Starts a stack and keeps it running until SIGINT, SIGTERM or SIGHUP; then stops it in order.
+ * Throws a Problem when it cannot be started; then nothing is left running.
+ */
+export async function up(stack: StackName, options: UpOptions): Promise<void> {
+  const startedMs = performance.now();
+  const holder = tryLock(lockFile(stack));
+  if (holder !== undefined) {
+    throw new Problem(`The stack ${stack} already runs (process ${holder.pid}). Mend it: stop it first: make stop`);
+  }
+  // From here on a signal ends the start, not the process.
+  const stopAsked = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
+  });
+  try {
+    const left = await endLeftovers(stack);
+    if (left.length > 0) options.say(`Ended what a killed launcher had left running: ${left.join(", ")}.`);
+    if (options.fresh) wipe(stack);
+    mkdirSync(logFolder(stack), { recursive: true });
+    ensureSecrets(stack);
+    const parts = partsOf(stack, options.without);
+    await checkMachine(stack, parts);
+
+    const supervisor = createSupervisor(stack, parts, options.say);
+    try {
+      options.say(`Starting the stack ${stack}.`);
+      let stopping = false;
+      const asked = stopAsked.then(() => {
+        stopping = true;
+      });
+      const starting = supervisor.start();
+      await Promise.race([starting, asked]);
+      if (!stopping) {
+        const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+        options.say(readyText(stack, parts, seconds));
+        options.onReady();
+        await asked;
+      }
+      options.say(`Stopping the stack ${stack}.`);
+      starting.catch(() => {});
+    } finally {
+      await supervisor.stop();
+    }
+    options.say(`The stack ${stack} is stopped.`);
+  } finally {
+    releaseLock(lockFile(stack));
+  }
+}
+
+async function checkMachine(stack: StackName, parts: readonly Part[]): Promise<void> {
+  const available = { memoryBytes: availableMemoryBytes(), diskBytes: freeDiskBytes(root) };
+  const problems = [
+    ...(await takenPorts(parts, portsOf(stack))),
+    ...shortages(available, { memoryBytes: MEMORY_MIN_BYTES, diskBytes: DISK_MIN_BYTES }, root),
+  ];
+  if (problems.length > 0) throw new Problem(problems.join("\n"));
+}
+
+/** Removes data, logs and secrets of a stack; its lock stays with its holder. */
+export function wipe(stack: StackName): void {
+  mkdirSync(stackFolder(stack), { recursive: true });
+  for (const name of readdirSync(stackFolder(stack))) {
+    const path = join(stackFolder(stack), name);
+    // The log of the detached supervisor that is doing this lies there.
+    if (path !== runFolder(stack) && path !== logFolder(stack)) rmSync(path, { recursive: true, force: true });
+  }
+}
+
+function readyText(stack: StackName, parts: readonly Part[], seconds: string): string {
+  const lines = [`Ready in ${seconds} s.`];
+  if (parts.some((part) => part.name === "gateway")) {
+    const { gateway } = endpoints(stack);
+    lines.push(`REST: ${gateway}`, "", "Next: make demo, make status, make logs, make stop");
+  } else {
+    lines.push("Next: make status, make logs, make stop");
+  }
+  lines.push(`Logs: ${logFile(stack, "*")}`);
+  return lines.join("\n");
+}
