@@ -13,8 +13,9 @@
 -- Bounds: Envoy's buffer filter bounds the body; the contract bounds the depth (no message contains itself, and unknown
 -- fields are refused, not skipped); every loop moves forward in the body. Pairs of a map: MAX_MAP_PAIRS.
 --
--- Speed: LuaJIT compiles the loops on `byte`, and `find` for a fixed text runs at the speed of memory. So a body with
--- neither backslash nor control character, the usual one, has its texts skipped by searching for the next quote.
+-- Speed: LuaJIT compiles loops over `byte` (1 ns a byte) and `find` of a fixed text, but not `find` of a pattern (10 ns a
+-- byte): patterns serve only short values and errors. In a body with neither backslash nor control character, the usual
+-- one, a string ends at the next quote.
 
 local bit = require("bit")
 local band, bor = bit.band, bit.bor
@@ -22,7 +23,9 @@ local byte, char, find, match, sub = string.byte, string.char, string.find, stri
 
 -- More pairs in one map than any contract allows: the services have their own, lower limits.
 local MAX_MAP_PAIRS = 1000
--- Of a name or value that a message repeats.
+-- Longer than any field name with each letter as an escape: such a name is unknown without decoding it.
+local MAX_ESCAPED_NAME_BYTES = 512
+-- Of a name that a message repeats.
 local MAX_EXCERPT_BYTES = 64
 
 local QUOTE, BACKSLASH, COMMA, COLON, MINUS = 34, 92, 44, 58, 45
@@ -54,6 +57,17 @@ local function broken(position, expected)
   return refuse("MALFORMED_JSON", "not JSON at byte " .. position .. ": expected " .. expected)
 end
 
+-- Whether a body has neither backslash nor control character, and whether it is ASCII.
+local function survey(body)
+  local is_without_escapes, is_ascii = true, true
+  for position = 1, #body do
+    local c = byte(body, position)
+    if c < 32 or c == BACKSLASH then is_without_escapes = false
+    elseif c > 127 then is_ascii = false end
+  end
+  return is_without_escapes, is_ascii
+end
+
 local function skip_space(position)
   local c = byte(text, position)
   while c == 32 or c == 10 or c == 13 or c == 9 do
@@ -83,10 +97,13 @@ local ESCAPES = { [34] = '"', [92] = "\\", [47] = "/", [98] = "\b", [102] = "\f"
 local function find_closing_quote(position)
   if is_plain then return find(text, '"', position, true) or broken(#text + 1, "a closing quote") end
   while true do
-    position = find(text, '[%z\1-\31"\\]', position)
-    if not position then return broken(#text + 1, "a closing quote") end
     local c = byte(text, position)
+    while c and c >= 32 and c ~= QUOTE and c ~= BACKSLASH do
+      position = position + 1
+      c = byte(text, position)
+    end
     if c == QUOTE then return position end
+    if not c then return broken(position, "a closing quote") end
     if c ~= BACKSLASH then return broken(position, "no bare control character in a string") end
     local escape = byte(text, position + 1)
     if ESCAPES[escape] then
@@ -239,6 +256,10 @@ return function(values, contract)
     end
   end
 
+  local function within_key(key)
+    return within('["' .. values.excerpt(key, MAX_EXCERPT_BYTES) .. '"]')
+  end
+
   local function check_string_map(position)
     if byte(text, position) ~= OPEN_BRACE then return mistyped(position, "an object") end
     local c
@@ -250,16 +271,15 @@ return function(values, contract)
       local closing = find_closing_quote(position + 1)
       if not closing then return nil end
       local key = decoded(position + 1, closing - 1)
-      local segment = '["' .. values.excerpt(key, MAX_EXCERPT_BYTES) .. '"]'
       if seen[key] then
         refuse("DUPLICATE_FIELD", "is given twice")
-        return within(segment)
+        return within_key(key)
       end
       seen[key] = true
       position, c = skip_space(closing + 1)
       if c ~= COLON then return broken(position, "a colon") end
       local after = check_string((skip_space(position + 1)))
-      if not after then return within(segment) end
+      if not after then return within_key(key) end
       position, c = skip_space(after)
       if c == CLOSE_BRACE then return position + 1 end
       if c ~= COMMA then return broken(position, "a comma or the end of the object") end
@@ -300,7 +320,8 @@ return function(values, contract)
         if not closing then return nil end
         local field = by_name[sub(text, position + 1, closing - 1)]
         if not field then
-          local name = decoded(position + 1, closing - 1)
+          local is_too_long = closing - position > MAX_ESCAPED_NAME_BYTES
+          local name = is_too_long and sub(text, position + 1, closing - 1) or decoded(position + 1, closing - 1)
           field = by_name[name]
           if not field then
             local written = values.excerpt(name, MAX_EXCERPT_BYTES)
@@ -355,20 +376,17 @@ return function(values, contract)
   -- nil. The problem is the first from the front.
   return function(rpc, body)
     text, problem = body, nil
-    is_plain = not find(body, "[%z\1-\31\\]")
-    local invalid = values.find_invalid_utf8(body)
+    local is_ascii
+    is_plain, is_ascii = survey(body)
+    local invalid = not is_ascii and values.find_invalid_utf8(body)
     if invalid then
       broken(invalid, "UTF-8")
     else
-      local position, c = skip_space(1)
-      if not c then
-        refuse("MALFORMED_JSON", "a JSON object is required as the body; send {} when there is nothing to say")
-      else
-        local after = checks_by_rpc[rpc](position)
-        if after then
-          position = skip_space(after)
-          if position <= #body then broken(position, "nothing after the object") end
-        end
+      local position = skip_space(1)
+      local after = checks_by_rpc[rpc](position)
+      if after then
+        position = skip_space(after)
+        if position <= #body then broken(position, "nothing after the object") end
       end
     end
     text = ""

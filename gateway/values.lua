@@ -111,23 +111,31 @@ end
 
 -- The position of the first byte that is not UTF-8 (RFC 3629), or nil.
 function values.find_invalid_utf8(text)
-  local position = find(text, "[\128-\255]")
-  while position do
-    local lead, second, third, fourth = byte(text, position, position + 3)
-    local length
-    local lowest, highest = 128, 191
-    if lead >= 194 and lead <= 223 then length = 2
-    elseif lead >= 224 and lead <= 239 then
-      length = 3
-      if lead == 224 then lowest = 160 elseif lead == 237 then highest = 159 end
-    elseif lead >= 240 and lead <= 244 then
-      length = 4
-      if lead == 240 then lowest = 144 elseif lead == 244 then highest = 143 end
-    else return position end
-    if not second or second < lowest or second > highest then return position end
-    if length > 2 and (not third or third < 128 or third > 191) then return position end
-    if length > 3 and (not fourth or fourth < 128 or fourth > 191) then return position end
-    position = find(text, "[\128-\255]", position + length)
+  local position, last = 1, #text
+  while position <= last do
+    local lead = byte(text, position)
+    if lead < 128 then
+      position = position + 1
+    else
+      -- How many bytes follow the first, and the bounds of the second: they rule out overlong forms and surrogates.
+      local following, lowest, highest = 1, 128, 191
+      if lead < 194 or lead > 244 then return position end
+      if lead >= 240 then
+        following = 3
+        if lead == 240 then lowest = 144 elseif lead == 244 then highest = 143 end
+      elseif lead >= 224 then
+        following = 2
+        if lead == 224 then lowest = 160 elseif lead == 237 then highest = 159 end
+      end
+      if position + following > last then return position end
+      local second = byte(text, position + 1)
+      if second < lowest or second > highest then return position end
+      for offset = 2, following do
+        local c = byte(text, position + offset)
+        if c < 128 or c > 191 then return position end
+      end
+      position = position + following + 1
+    end
   end
   return nil
 end
