@@ -26,14 +26,14 @@ export class ChunkReader {
   readonly arrived = new Wake();
   readonly #room = new Wake();
   readonly #chunks: JsMsg[] = [];
-  readonly #context: Context;
+  readonly #ctx: Context;
   readonly #shard: number;
   readonly #signal: AbortSignal;
   readonly #running: Promise<void>;
 
   /** Reads until the signal aborts. */
-  constructor(context: Context, shard: number, signal: AbortSignal) {
-    this.#context = context;
+  constructor(ctx: Context, shard: number, signal: AbortSignal) {
+    this.#ctx = ctx;
     this.#shard = shard;
     this.#signal = signal;
     this.#running = this.#run();
@@ -54,7 +54,7 @@ export class ChunkReader {
   async #run(): Promise<void> {
     const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
     while (!this.#signal.aborted) {
-      if (!this.#context.nats.connected()) {
+      if (!this.#ctx.nats.connected()) {
         await pause(FIRST_RETRY_MS, this.#signal);
         continue;
       }
@@ -62,15 +62,15 @@ export class ChunkReader {
         await this.#readWhileItWorks(backOff);
       } catch (error) {
         if (this.#signal.aborted) return;
-        this.#context.log.warn({ shard: this.#shard, error: String(error) }, "no chunks can be read; trying again");
+        this.#ctx.log.warn({ shard: this.#shard, error: String(error) }, "no chunks can be read; trying again");
         await backOff.wait(this.#signal);
       }
     }
   }
 
   async #readWhileItWorks(backOff: BackOff): Promise<void> {
-    const client = jetstream(await this.#context.nats.opened);
-    const name = `projector-${this.#context.generation}-${this.#shard}`;
+    const client = jetstream(await this.#ctx.nats.opened);
+    const name = `projector-${this.#ctx.generation}-${this.#shard}`;
     await (await client.jetstreamManager(false)).consumers.add(LEDGER_STREAM, {
       durable_name: name,
       filter_subject: ledgerSubject(this.#shard),

@@ -13,7 +13,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 await runService("projector", healthPort, async (log) => {
   const nats = openNats(natsUrl, "projector", log);
-  const context: Context = {
+  const ctx: Context = {
     log,
     nats,
     elasticsearch: openElasticsearch(elasticsearchUrl, REQUEST_TIMEOUT_MS),
@@ -28,18 +28,18 @@ await runService("projector", healthPort, async (log) => {
       lock: PROJECTOR_LOCK,
       name: "projector",
       log,
-      work: (ownership) => projectShard(context, index + 1, ownership),
+      work: (ownership) => projectShard(ctx, index + 1, ownership),
     }),
   );
   return {
     notReady: () => {
       if (!nats.connected()) return "NATS does not answer";
-      const [waitingFor] = context.waitingFor.values();
+      const [waitingFor] = ctx.waitingFor.values();
       return waitingFor ?? owners.map((owner) => owner.notReady()).find((reason) => reason !== undefined);
     },
     stop: async () => {
       await Promise.all(owners.map((owner) => owner.stop()));
-      await context.elasticsearch.close();
+      await ctx.elasticsearch.close();
       await nats.close();
     },
   };

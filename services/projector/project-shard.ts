@@ -35,40 +35,40 @@ const LAG_INTERVAL_MS = 2_000;
 const FIRST_RETRY_MS = 200;
 const MAX_RETRY_MS = 5_000;
 
-export async function projectShard(context: Context, shard: number, ownership: Ownership): Promise<void> {
+export async function projectShard(ctx: Context, shard: number, ownership: Ownership): Promise<void> {
   const { signal } = ownership;
-  const from = await beginAtCheckpoint(context, shard, signal);
+  const from = await beginAtCheckpoint(ctx, shard, signal);
   if (from === undefined) return;
   const stopReading = new AbortController();
-  const reader = new ChunkReader(context, shard, AbortSignal.any([signal, stopReading.signal]));
+  const reader = new ChunkReader(ctx, shard, AbortSignal.any([signal, stopReading.signal]));
   try {
-    await new ShardProjection(context, shard, ownership, reader, from).run();
+    await new ShardProjection(ctx, shard, ownership, reader, from).run();
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
     stopReading.abort();
     await reader.ended();
-    context.waitingFor.delete(shard);
+    ctx.waitingFor.delete(shard);
     positionNumber.remove({ shard });
     lagEvents.remove({ shard });
   }
 }
 
 /** Sets up what is missing in Elasticsearch and reads where to begin; waits while it is away. Undefined when aborted. */
-async function beginAtCheckpoint(context: Context, shard: number, signal: AbortSignal): Promise<bigint | undefined> {
+async function beginAtCheckpoint(ctx: Context, shard: number, signal: AbortSignal): Promise<bigint | undefined> {
   const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
-  const id = checkpointId(context.generation, shard);
+  const id = checkpointId(ctx.generation, shard);
   while (!signal.aborted) {
     try {
-      await setUpIndices(context, shard);
-      const number = (await readCheckpoints(context.elasticsearch, [id])).get(shard);
+      await setUpIndices(ctx, shard);
+      const number = (await readCheckpoints(ctx.elasticsearch, [id])).get(shard);
       if (number === undefined) throw new Error(`the checkpoint ${id} is not there`);
-      context.waitingFor.delete(shard);
-      context.log.info({ shard, number: number.toString() }, "projecting from the checkpoint on");
+      ctx.waitingFor.delete(shard);
+      ctx.log.info({ shard, number: number.toString() }, "projecting from the checkpoint on");
       return number;
     } catch (error) {
-      context.waitingFor.set(shard, "Elasticsearch does not answer");
-      context.log.warn({ shard, error: String(error) }, "Elasticsearch is not ready; trying again");
+      ctx.waitingFor.set(shard, "Elasticsearch does not answer");
+      ctx.log.warn({ shard, error: String(error) }, "Elasticsearch is not ready; trying again");
       await backOff.wait(signal);
     }
   }
@@ -76,7 +76,7 @@ async function beginAtCheckpoint(context: Context, shard: number, signal: AbortS
 }
 
 class ShardProjection {
-  readonly #context: Context;
+  readonly #ctx: Context;
   readonly #shard: number;
   readonly #db: Client;
   readonly #signal: AbortSignal;
@@ -93,13 +93,13 @@ class ShardProjection {
   /** When each transfer that is written and not visible yet was posted, in ms. */
   #postTimesMs: number[] = [];
 
-  constructor(context: Context, shard: number, { db, signal }: Ownership, reader: ChunkReader, from: bigint) {
-    this.#context = context;
+  constructor(ctx: Context, shard: number, { db, signal }: Ownership, reader: ChunkReader, from: bigint) {
+    this.#ctx = ctx;
     this.#shard = shard;
     this.#db = db;
     this.#signal = signal;
     this.#reader = reader;
-    this.#writer = new DocumentWriter(context, shard, signal);
+    this.#writer = new DocumentWriter(ctx, shard, signal);
     this.#written = from;
     this.#visible = from;
     positionNumber.set({ shard }, Number(from));
@@ -149,7 +149,7 @@ class ShardProjection {
     try {
       return decodeChunk(chunk.string());
     } catch (error) {
-      this.#context.log.error({ shard: this.#shard, sequence: chunk.seq, error: String(error) }, "no chunk of events");
+      this.#ctx.log.error({ shard: this.#shard, sequence: chunk.seq, error: String(error) }, "no chunk of events");
       return [];
     }
   }
@@ -201,8 +201,8 @@ class ShardProjection {
       this.#visible = number;
       positionNumber.set({ shard: this.#shard }, Number(number));
       this.#observeVisible();
-      if (this.#context.nats.connected()) {
-        (await this.#context.nats.opened).publish(projectedHintSubject(this.#shard), number.toString());
+      if (this.#ctx.nats.connected()) {
+        (await this.#ctx.nats.opened).publish(projectedHintSubject(this.#shard), number.toString());
       }
     }
     for (const chunk of this.#unacknowledged) chunk.ack();
@@ -211,7 +211,7 @@ class ShardProjection {
 
   /** Throws when the checkpoint is there already, or beyond: then another projector is at work, and this one must stop. */
   async #moveCheckpoint(number: bigint): Promise<void> {
-    const { generation, elasticsearch } = this.#context;
+    const { generation, elasticsearch } = this.#ctx;
     try {
       await this.#writer.untilAnswered("checkpoint", () =>
         elasticsearch.index({

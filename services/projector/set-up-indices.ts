@@ -21,18 +21,18 @@ const WITHOUT_MONTH: readonly Family[] = ["accounts", "checkpoints", "holes"];
  * Installs the templates, the indices that do not depend on a month, and the shard's checkpoint, with their aliases.
  * Safe to repeat, and when two do it at once.
  */
-export async function setUpIndices(context: Context, shard: number): Promise<void> {
-  const { elasticsearch, generation } = context;
+export async function setUpIndices(ctx: Context, shard: number): Promise<void> {
+  const { elasticsearch, generation } = ctx;
   // An index of ours that made itself, without its template and alias, would take documents that nobody finds.
   await elasticsearch.cluster.putSettings({
     persistent: { "action.auto_create_index": `${FAMILIES.map((family) => `-${ALIASES[family]}-*`).join(",")},+*` },
   });
-  for (const family of FAMILIES) await putTemplate(context, family);
-  for (const family of WITHOUT_MONTH) await ensureIndex(context, family);
+  for (const family of FAMILIES) await putTemplate(ctx, family);
+  for (const family of WITHOUT_MONTH) await ensureIndex(ctx, family);
   // Without one an alias would not exist before the first document.
   const thisMonth = new Date().toISOString().slice(0, 7).replace("-", ".");
-  await ensureIndex(context, "entries", thisMonth);
-  await ensureIndex(context, "transfers", thisMonth);
+  await ensureIndex(ctx, "entries", thisMonth);
+  await ensureIndex(ctx, "transfers", thisMonth);
 
   try {
     await elasticsearch.index({
@@ -49,15 +49,15 @@ export async function setUpIndices(context: Context, shard: number): Promise<voi
 }
 
 /** Creates an index from its template, behind its alias when its generation is the live one. */
-export async function ensureIndex(context: Context, family: Family, month?: string): Promise<void> {
-  const { elasticsearch, generation } = context;
+export async function ensureIndex(ctx: Context, family: Family, month?: string): Promise<void> {
+  const { elasticsearch, generation } = ctx;
   const index = indexName(family, generation, month);
   try {
     await elasticsearch.indices.create({
       index,
       ...(generation === LIVE_GENERATION ? { aliases: { [ALIASES[family]]: {} } } : {}),
     });
-    context.log.info({ index }, "created an index");
+    ctx.log.info({ index }, "created an index");
   } catch (error) {
     if (errorTypeOf(error) !== "resource_already_exists_exception") throw error;
   }

@@ -27,14 +27,14 @@ const CONFLICT = 409;
 
 /** Writes the documents of one shard; an object, since it remembers which indices it has made sure of. */
 export class DocumentWriter {
-  readonly #context: Context;
+  readonly #ctx: Context;
   readonly #shard: number;
   readonly #signal: AbortSignal;
   readonly #knownIndices = new Set<string>();
   readonly #unrefreshed = new Set<string>();
 
-  constructor(context: Context, shard: number, signal: AbortSignal) {
-    this.#context = context;
+  constructor(ctx: Context, shard: number, signal: AbortSignal) {
+    this.#ctx = ctx;
     this.#shard = shard;
     this.#signal = signal;
   }
@@ -55,7 +55,7 @@ export class DocumentWriter {
   async refresh(): Promise<void> {
     if (this.#unrefreshed.size === 0) return;
     const indices = [...this.#unrefreshed];
-    await this.untilAnswered("refresh", () => this.#context.elasticsearch.indices.refresh({ index: indices }));
+    await this.untilAnswered("refresh", () => this.#ctx.elasticsearch.indices.refresh({ index: indices }));
     this.#unrefreshed.clear();
   }
 
@@ -65,7 +65,7 @@ export class DocumentWriter {
   }
 
   async #writeSlice(slice: readonly Operation[]): Promise<void> {
-    const { log, elasticsearch } = this.#context;
+    const { log, elasticsearch } = this.#ctx;
     const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
     let waiting = slice;
     for (;;) {
@@ -118,33 +118,33 @@ export class DocumentWriter {
       } catch (error) {
         const status = statusOf(error);
         if (status === 404 || status === REFUSED_FOR_GOOD || status === CONFLICT) throw error;
-        this.#context.log.warn({ shard: this.#shard, what, error: String(error) }, "Elasticsearch does not answer");
+        this.#ctx.log.warn({ shard: this.#shard, what, error: String(error) }, "Elasticsearch does not answer");
         await this.#waitFor("Elasticsearch does not answer", backOff);
       }
     }
   }
 
   async #waitFor(what: string, backOff: BackOff): Promise<void> {
-    this.#context.waitingFor.set(this.#shard, what);
+    this.#ctx.waitingFor.set(this.#shard, what);
     await backOff.wait(this.#signal);
-    this.#context.waitingFor.delete(this.#shard);
+    this.#ctx.waitingFor.delete(this.#shard);
     this.#signal.throwIfAborted();
   }
 
   async #ensureIndex({ family, month }: ProjectedDocument): Promise<void> {
-    const name = indexName(family, this.#context.generation, month);
+    const name = indexName(family, this.#ctx.generation, month);
     if (this.#knownIndices.has(name)) return;
-    await this.untilAnswered("create index", () => ensureIndex(this.#context, family, month));
+    await this.untilAnswered("create index", () => ensureIndex(this.#ctx, family, month));
     this.#knownIndices.add(name);
   }
 
   #toOperation({ family, month, id, version, source }: ProjectedDocument): Operation {
-    const index = indexName(family, this.#context.generation, month);
+    const index = indexName(family, this.#ctx.generation, month);
     return toOperation(index, id, source.event_number, `,"version":${version},"version_type":"external"`, source);
   }
 
   #hole(eventNumber: string, index: string, documentId: string, reason: string): Operation {
-    const { log } = this.#context;
+    const { log } = this.#ctx;
     holes.inc({ shard: this.#shard });
     log.error({ shard: this.#shard, eventNumber, index, documentId, reason }, "a hole in the projection");
     const source = {
@@ -159,7 +159,7 @@ export class DocumentWriter {
   }
 
   #holesIndex(): string {
-    return indexName("holes", this.#context.generation);
+    return indexName("holes", this.#ctx.generation);
   }
 }
 

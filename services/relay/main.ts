@@ -11,7 +11,7 @@ const { shards, natsUrl, healthPort, streamReplicas } = config();
 
 await runService("relay", healthPort, async (log) => {
   const nats = openNats(natsUrl, "relay", log);
-  const context: Context = {
+  const ctx: Context = {
     log,
     nats,
     jetStream: nats.opened.then((connection) => jetstream(connection)),
@@ -24,7 +24,7 @@ await runService("relay", healthPort, async (log) => {
       lock: RELAY_LOCK,
       name: "relay",
       log,
-      work: (ownership) => relayShard(context, index + 1, ownership),
+      work: (ownership) => relayShard(ctx, index + 1, ownership),
     }),
   );
   return {

@@ -33,15 +33,15 @@ const FIRST_RETRY_MS = 50;
 const MAX_RETRY_MS = 2_000;
 const LAG_INTERVAL_MS = 2_000;
 
-export async function relayShard(context: Context, shard: number, { db, signal }: Ownership): Promise<void> {
+export async function relayShard(ctx: Context, shard: number, { db, signal }: Ownership): Promise<void> {
   // The cursor may lag after a crash of Postgres, it may not lead: it moves after JetStream has the events, and a lost
   // move only means that they are published again. So its commits need not wait for the disk.
   await db.query("set synchronous_commit = off");
   let cursor = await readCursor(db, shard);
-  await whenStreamIsThere(context, signal);
+  await whenStreamIsThere(ctx, signal);
   if (signal.aborted) return;
   const wake = new Wake();
-  const hints = await subscribeToHints(context, shard, wake);
+  const hints = await subscribeToHints(ctx, shard, wake);
   let lagReadAtMs = 0;
   try {
     while (!signal.aborted) {
@@ -50,7 +50,7 @@ export async function relayShard(context: Context, shard: number, { db, signal }
       const last = events.at(-1);
       if (last !== undefined) {
         checkContiguous(cursor, events);
-        await publishAll(context, shard, encodeChunks(shard, events), signal);
+        await publishAll(ctx, shard, encodeChunks(shard, events), signal);
         if (signal.aborted) return;
         await moveCursor(db, shard, cursor, last.number);
         cursor = last.number;
@@ -102,19 +102,14 @@ function checkContiguous(cursor: bigint, events: readonly StoredEvent[]): void {
   }
 }
 
-async function subscribeToHints(context: Context, shard: number, wake: Wake): Promise<{ unsubscribe(): void }> {
-  const connection = await context.nats.opened;
+async function subscribeToHints(ctx: Context, shard: number, wake: Wake): Promise<{ unsubscribe(): void }> {
+  const connection = await ctx.nats.opened;
   return connection.subscribe(committedHintSubject(shard), { callback: () => wake.notify() });
 }
 
 /** Publishes chunks until JetStream has acknowledged every one of them, or the signal aborts. */
-async function publishAll(
-  context: Context,
-  shard: number,
-  chunks: readonly Chunk[],
-  signal: AbortSignal,
-): Promise<void> {
-  const jetStream = await context.jetStream;
+async function publishAll(ctx: Context, shard: number, chunks: readonly Chunk[], signal: AbortSignal): Promise<void> {
+  const jetStream = await ctx.jetStream;
   const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
   let waiting = chunks;
   while (!signal.aborted) {
@@ -135,14 +130,14 @@ async function publishAll(
     waiting = waiting.slice(failed);
     const [result] = results.slice(failed);
     const error = result?.status === "rejected" ? String(result.reason) : "";
-    context.log.warn({ shard, error }, "JetStream did not take a chunk; trying again");
+    ctx.log.warn({ shard, error }, "JetStream did not take a chunk; trying again");
     await backOff.wait(signal);
-    await whenStreamIsThere(context, signal);
+    await whenStreamIsThere(ctx, signal);
   }
 }
 
 /** Waits for JetStream, and makes sure of the stream; somebody may have deleted it. */
-async function whenStreamIsThere(context: Context, signal: AbortSignal): Promise<void> {
+async function whenStreamIsThere(ctx: Context, signal: AbortSignal): Promise<void> {
   const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
   while (!signal.aborted) {
     try {
@@ -150,12 +145,12 @@ async function whenStreamIsThere(context: Context, signal: AbortSignal): Promise
         if (signal.aborted) resolve(undefined);
         signal.addEventListener("abort", () => resolve(undefined), { once: true });
       });
-      const jetStream = await Promise.race([context.jetStream, aborted]);
+      const jetStream = await Promise.race([ctx.jetStream, aborted]);
       if (jetStream === undefined) return;
-      await ensureStream(await jetStream.jetstreamManager(false), context.streamReplicas);
+      await ensureStream(await jetStream.jetstreamManager(false), ctx.streamReplicas);
       return;
     } catch (error) {
-      context.log.warn({ error: String(error) }, "JetStream does not answer; trying again");
+      ctx.log.warn({ error: String(error) }, "JetStream does not answer; trying again");
       await backOff.wait(signal);
     }
   }

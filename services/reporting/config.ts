@@ -1,0 +1,19 @@
+import { requiredPort, requiredSecretFile, requiredText } from "#lib/environment.ts";
+
+export interface Config {
+  readonly elasticsearchUrl: string;
+  readonly natsUrl: string;
+  readonly grpcPort: number;
+  readonly healthPort: number;
+  readonly pageTokenKey: Buffer;
+}
+
+export function config(): Config {
+  return {
+    elasticsearchUrl: requiredText(process.env, "LEDGERMESH_ELASTICSEARCH_URL"),
+    natsUrl: requiredText(process.env, "LEDGERMESH_NATS_URL"),
+    grpcPort: requiredPort(process.env, "LEDGERMESH_GRPC_PORT"),
+    healthPort: requiredPort(process.env, "LEDGERMESH_HEALTH_PORT"),
+    pageTokenKey: requiredSecretFile(process.env, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
+  };
+}

@@ -1,0 +1,32 @@
+import { malformed, Refusal } from "#lib/refusal.ts";
+
+/** Every reason for which this service refuses, beside malformed fields (lib/refusal.ts) and page tokens. */
+
+const RETRY_AFTER_MS = 1_000;
+
+export const refusals = {
+  /** The header is no token of ours. */
+  readAfterMalformed: () =>
+    malformed([{ field: "x-read-after", description: "is not the x-ledger-position of an answer of the ledger" }]),
+
+  projectionBehind: (shard: number, wanted: bigint, reached: bigint) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "PROJECTION_BEHIND",
+      `The history of shard ${shard} has reached event ${reached} and not yet ${wanted}. Try again in a moment, or without x-read-after.`,
+      {
+        metadata: { shard: shard.toString(), wanted: wanted.toString(), reached: reached.toString() },
+        retryAfterMs: RETRY_AFTER_MS,
+      },
+    ),
+
+  historyUnavailable: () =>
+    new Refusal("UNAVAILABLE", "HISTORY_UNAVAILABLE", "The history cannot be read at the moment. Try again.", {
+      retryAfterMs: RETRY_AFTER_MS,
+    }),
+
+  tooManyQueries: (waiting: number) =>
+    new Refusal("RESOURCE_EXHAUSTED", "TOO_MANY_QUERIES", `${waiting} queries wait already. Try again.`, {
+      retryAfterMs: RETRY_AFTER_MS,
+    }),
+} as const;
