@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { postgres, stack } from "#tests/stack.ts";
+
+/** What must hold on every shard at every instant (design.md, invariants 1, 2, 5 and 7 as far as Postgres goes). Throws what does not. */
+export async function assertInvariants(): Promise<void> {
+  for (const shard of stack.shards.keys()) {
+    for (const [promise, sql] of Object.entries(OFFENDERS)) {
+      const { rows } = await postgres(shard + 1).query(`${sql} limit 5`);
+      assert.deepEqual(rows, [], `shard ${shard + 1}: ${promise}`);
+    }
+  }
+}
+
+/** Each answers rows only where its promise is broken. */
+const OFFENDERS: Readonly<Record<string, string>> = {
+  "entries sum to zero per currency": `select currency, sum(amount_minor_units) from ledger.entries group by currency having sum(amount_minor_units) <> 0`,
+  "an account's balance is the sum of its entries": `
+    select a.account_id from ledger.accounts a left join ledger.entries e using (account_id)
+     group by a.account_id having a.posted_minor_units <> coalesce(sum(e.amount_minor_units), 0)`,
+  "an account's sequence has no gap": `
+    select a.account_id from ledger.accounts a left join ledger.entries e using (account_id)
+     group by a.account_id having count(e.sequence) <> a.entry_sequence or max(e.sequence) <> count(e.sequence)`,
+  "balance_after is the running sum, and post times never fall": `
+    select * from (
+      select account_id, sequence, balance_after_minor_units, post_time,
+             sum(amount_minor_units) over w as running, lag(post_time) over w as before
+        from ledger.entries window w as (partition by account_id order by sequence)) e
+     where balance_after_minor_units <> running or post_time < before`,
+  "event numbers are contiguous up to the head": `
+    select * from (select count(*) as events, coalesce(max(number), 0) as last from ledger.events) e, ledger.shard_head h
+     where e.events <> e.last or e.last <> h.sequence`,
+  "a transfer has one event, and an event a transfer": `
+    select t.event_number, e.number from ledger.transfers t
+      full join (select * from ledger.events where type = 'transfer_posted') e on e.number = t.event_number
+     where t.event_number is null or e.number is null`,
+  "a transfer has two entries per posting": `
+    select t.transfer_id from ledger.transfers t left join ledger.entries e using (transfer_id)
+     group by t.transfer_id having count(*) <> 2 * json_array_length(t.postings)`,
+  "a key has its transfer, its account or its refusal": `
+    select k.key from ledger.idempotency_keys k left join ledger.transfers t on t.transfer_id = k.resource_id
+      left join ledger.accounts a on a.account_id = k.resource_id
+     where num_nonnulls(t.transfer_id, a.account_id, k.refusal) <> 1`,
+};

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { after, before, test } from "node:test";
+import { stackEnvironment } from "#infra/local/endpoints.ts";
+import { call, openClient } from "#lib/grpc-client.ts";
+import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { assertInvariants } from "#tests/invariants.ts";
+import {
+  eventually,
+  ledger,
+  newKey,
+  openAccount,
+  openFunded,
+  readAccount,
+  stackName,
+  transferRequest,
+} from "#tests/stack.ts";
+
+/** A second ledger process beside the stack's own, on the same shards. */
+const GRPC_PORT = 17_201;
+const HEALTH_PORT = 17_202;
+const second = openClient(LedgerServiceClient, `127.0.0.1:${GRPC_PORT}`);
+let child: ChildProcess;
+
+before(async () => {
+  const environment = {
+    ...stackEnvironment(stackName, "ledger"),
+    LEDGERMESH_GRPC_PORT: String(GRPC_PORT),
+    LEDGERMESH_HEALTH_PORT: String(HEALTH_PORT),
+  };
+  child = spawn(process.execPath, ["services/ledger/main.ts"], { env: environment, stdio: "ignore" });
+  await eventually(
+    async () => (await fetch(`http://127.0.0.1:${HEALTH_PORT}/healthz`)).ok,
+    "the second ledger is ready",
+  );
+});
+
+after(() => {
+  child.kill("SIGKILL");
+});
+
+test("identical calls over two processes make one transfer", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  const request = transferRequest(payer.accountId, payee.accountId, 1n);
+  const answers = await Promise.all(
+    Array.from({ length: 50 }, (_, index) => call(index % 2 === 0 ? ledger : second, ledger.createTransfer, request)),
+  );
+  assert.equal(new Set(answers.map(({ response }) => response.transferId)).size, 1);
+  assert.equal(answers.filter(({ replayed }) => !replayed).length, 1);
+  assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 1n);
+});
+
+test("two processes on the same accounts neither deadlock nor overdraw", async () => {
+  const accounts = await Promise.all(Array.from({ length: 4 }, () => openFunded(1_000n)));
+  const pick = (index: number) => accounts[index % accounts.length]?.accountId as string;
+  const calls = Array.from({ length: 600 }, (_, index) => {
+    const request = transferRequest(pick(index), pick(index + 1 + (index % 3)), 7n + BigInt(index % 11));
+    return call(index % 2 === 0 ? ledger : second, ledger.createTransfer, request);
+  });
+  const results = await Promise.allSettled(calls);
+  for (const result of results) {
+    if (result.status === "rejected") assert.equal(result.reason.reason, "INSUFFICIENT_FUNDS");
+  }
+  const balances = await Promise.all(accounts.map(({ accountId }) => readAccount(accountId)));
+  assert.equal(
+    balances.reduce((sum, { postedMinorUnits }) => sum + postedMinorUnits, 0n),
+    4_000n,
+  );
+  for (const { postedMinorUnits } of balances) assert.ok(postedMinorUnits >= 0n);
+  await assertInvariants();
+});
+
+test("a system account that two processes open at once is one account", async () => {
+  const [one, other] = [await openAccount(), await openAccount()];
+  const source = `system:t${newKey().slice(5)}`;
+  const [a, b] = await Promise.all([
+    call(ledger, ledger.createTransfer, transferRequest(source, one.accountId, 1n)),
+    call(second, second.createTransfer, transferRequest(source, other.accountId, 1n)),
+  ]);
+  assert.equal(a.response.postings[0]?.debitAccountId, b.response.postings[0]?.debitAccountId);
+});
+
+test("a process that is stopped in the middle of its work does not hold up the other for long", async () => {
+  const [payer, payee] = [await openFunded(10_000n), await openAccount()];
+  let going = true;
+  const load = Promise.allSettled(
+    Array.from({ length: 8 }, async () => {
+      while (going) {
+        await call(
+          second,
+          second.createTransfer,
+          transferRequest(payer.accountId, payee.accountId, 1n),
+          {},
+          2_000,
+        ).catch(() => {});
+      }
+    }),
+  );
+  await eventually(async () => (await readAccount(payee.accountId)).postedMinorUnits > 50n, "the second ledger works");
+  child.kill("SIGSTOP");
+  try {
+    // Postgres ends an idle transaction after 5 s; meanwhile a command answers within its own time, if only with PROCESSING.
+    const request = transferRequest(payer.accountId, payee.accountId, 1n);
+    await eventually(
+      async () => {
+        const { response } = await call(ledger, ledger.createTransfer, request);
+        return response.balances.length > 0;
+      },
+      "the first ledger posts to the same accounts",
+      20_000,
+    );
+  } finally {
+    child.kill("SIGCONT");
+    going = false;
+  }
+  await load;
+  await assertInvariants();
+});
