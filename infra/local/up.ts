@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { endpoints } from "#infra/local/endpoints.ts";
 import { lockFile, logFile, logFolder, runFolder, stackFolder } from "#infra/local/folders.ts";
 import { releaseLock, tryLock } from "#infra/local/lock.mjs";
+import { rotateLogs } from "#infra/local/log-rotation.ts";
 import { availableMemoryBytes, freeDiskBytes, shortages } from "#infra/local/machine.mjs";
 import { type Part, type PartName, partsOf } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
@@ -49,6 +50,7 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
     await checkMachine(stack, parts);
 
     const supervisor = createSupervisor(stack, parts, options.say);
+    const rotation = rotateLogs(stack);
     try {
       options.say(`Starting the stack ${stack}.`);
       let stopping = false;
@@ -67,6 +69,7 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
       starting.catch(() => {});
     } finally {
       await supervisor.stop();
+      clearInterval(rotation);
     }
     options.say(`The stack ${stack} is stopped.`);
   } finally {
