@@ -16,7 +16,8 @@ import {
 
 /**
  * Crashes under load. Each client keeps its own history; afterwards every command is repeated under its key: what had been
- * acknowledged must be replayed with the same id, and in the end each command has had exactly one effect.
+ * acknowledged must be replayed with the same id, what was told "nothing has happened" must be new, and in the end each
+ * command has had exactly one effect.
  */
 const CALLERS = 16;
 const UNAVAILABLE = 14;
@@ -32,6 +33,7 @@ async function startLoad(shard: number): Promise<Load> {
   const [payer, payee] = [await openFunded(1_000_000n, {}, shard), await openAccount({}, shard)];
   const requests: CreateTransferRequest[] = [];
   const seen = new Map<string, string>();
+  const nothingHappened = new Set<string>();
   let stopped = false;
   const caller = async () => {
     while (!stopped) {
@@ -44,6 +46,8 @@ async function startLoad(shard: number): Promise<Load> {
       } catch (error) {
         // Down, or the answer was lost on the way. Anything else is a defect.
         assert.ok(error instanceof CallError && [UNAVAILABLE, 4, 13, 1].includes(error.code), String(error));
+        // With a reason, it is the ledger that says so; without one, the connection broke and nobody knows.
+        if (error.reason !== "") nothingHappened.add(request.idempotencyKey);
         await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));
       }
     }
@@ -58,6 +62,7 @@ async function startLoad(shard: number): Promise<Load> {
         const { response, replayed } = await call(ledger, ledger.createTransfer, request);
         const first = seen.get(request.idempotencyKey);
         assert.equal(response.state, Transfer_State.POSTED);
+        if (nothingHappened.has(request.idempotencyKey)) assert.ok(!replayed, "something had happened");
         if (first !== undefined) assert.deepEqual([response.transferId, replayed], [first, true]);
       }
       assert.equal((await readAccount(payee.accountId)).postedMinorUnits, BigInt(requests.length));

@@ -1,43 +1,22 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
 import { after, before, test } from "node:test";
-import { stackEnvironment } from "#infra/local/endpoints.ts";
-import { call, openClient } from "#lib/grpc-client.ts";
-import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { call } from "#lib/grpc-client.ts";
+import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { assertInvariants } from "#tests/invariants.ts";
-import {
-  eventually,
-  ledger,
-  newKey,
-  openAccount,
-  openFunded,
-  readAccount,
-  stackName,
-  transferRequest,
-} from "#tests/stack.ts";
+import { type LedgerProcess, startLedger } from "#tests/ledger-process.ts";
+import { eventually, ledger, newKey, openAccount, openFunded, readAccount, transferRequest } from "#tests/stack.ts";
 
 /** A second ledger process beside the stack's own, on the same shards. */
 const GRPC_PORT = 17_201;
-const HEALTH_PORT = 17_202;
-const second = openClient(LedgerServiceClient, `127.0.0.1:${GRPC_PORT}`);
-let child: ChildProcess;
+let other: LedgerProcess;
+let second: LedgerServiceClient;
 
 before(async () => {
-  const environment = {
-    ...stackEnvironment(stackName, "ledger"),
-    LEDGERMESH_GRPC_PORT: String(GRPC_PORT),
-    LEDGERMESH_HEALTH_PORT: String(HEALTH_PORT),
-  };
-  child = spawn(process.execPath, ["services/ledger/main.ts"], { env: environment, stdio: "ignore" });
-  await eventually(
-    async () => (await fetch(`http://127.0.0.1:${HEALTH_PORT}/healthz`)).ok,
-    "the second ledger is ready",
-  );
+  other = await startLedger(GRPC_PORT);
+  second = other.client;
 });
 
-after(() => {
-  child.kill("SIGKILL");
-});
+after(() => other.signal("SIGKILL"));
 
 test("identical calls over two processes make one transfer", async () => {
   const [payer, payee] = [await openFunded(100n), await openAccount()];
@@ -71,11 +50,11 @@ test("two processes on the same accounts neither deadlock nor overdraw", async (
 });
 
 test("a system account that two processes open at once is one account", async () => {
-  const [one, other] = [await openAccount(), await openAccount()];
+  const [one, two] = [await openAccount(), await openAccount()];
   const source = `system:t${newKey().slice(5)}`;
   const [a, b] = await Promise.all([
     call(ledger, ledger.createTransfer, transferRequest(source, one.accountId, 1n)),
-    call(second, second.createTransfer, transferRequest(source, other.accountId, 1n)),
+    call(second, second.createTransfer, transferRequest(source, two.accountId, 1n)),
   ]);
   assert.equal(a.response.postings[0]?.debitAccountId, b.response.postings[0]?.debitAccountId);
 });
@@ -97,7 +76,7 @@ test("a process that is stopped in the middle of its work does not hold up the o
     }),
   );
   await eventually(async () => (await readAccount(payee.accountId)).postedMinorUnits > 50n, "the second ledger works");
-  child.kill("SIGSTOP");
+  other.signal("SIGSTOP");
   try {
     // Postgres ends an idle transaction after 5 s; meanwhile a command answers within its own time, if only with PROCESSING.
     const request = transferRequest(payer.accountId, payee.accountId, 1n);
@@ -110,7 +89,7 @@ test("a process that is stopped in the middle of its work does not hold up the o
       20_000,
     );
   } finally {
-    child.kill("SIGCONT");
+    other.signal("SIGCONT");
     going = false;
   }
   await load;

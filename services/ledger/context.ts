@@ -27,6 +27,6 @@ export interface ShardHandle {
 }
 
 /** A payment command answers within 5 s (R-S3): what is left is for the way back. */
-export const COMMAND_TIMEOUT_MS = 4_500;
+export const COMMAND_TIMEOUT_MS = 4_000;
 /** A batch call's items may wait for those before them. */
 export const BATCH_TIMEOUT_MS = 25_000;

@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { connect, createServer, type Socket } from "node:net";
+import { after, before, test } from "node:test";
+import { stackEnvironment } from "#infra/local/endpoints.ts";
+import { call } from "#lib/grpc-client.ts";
+import { Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { assertInvariants } from "#tests/invariants.ts";
+import { type LedgerProcess, startLedger } from "#tests/ledger-process.ts";
+import { ledger, openAccount, openFunded, readAccount, stackName, transferRequest } from "#tests/stack.ts";
+
+/**
+ * A ledger whose way to shard 1 leads through a proxy that can lose the answer to a commit: Postgres has committed, and the
+ * connection breaks before the ledger hears of it. Or the commit itself is lost on its way.
+ */
+const GRPC_PORT = 17_301;
+const PROXY_PORT = 17_399;
+/** The simple query `commit` of the Postgres protocol: 'Q', length, text, NUL. */
+const COMMIT = Buffer.from("Q\0\0\0\x0bcommit\0", "latin1");
+
+type Fault = "none" | "lose the answer" | "lose the commit" | "refuse connections after the answer is lost";
+let fault: Fault = "none";
+let lost = 0;
+let refusing = false;
+let further: LedgerProcess;
+
+const proxy = createServer((client) => {
+  if (refusing) {
+    client.destroy();
+    return;
+  }
+  const [shard] = stackEnvironment(stackName, "ledger").LEDGERMESH_SHARDS?.split(",") ?? [];
+  const server = connect(Number(new URL(shard as string).port), "127.0.0.1");
+  let dropAnswers = false;
+  const end = (one: Socket, other: Socket) => one.on("error", () => other.destroy()).on("close", () => other.destroy());
+  end(client, server);
+  end(server, client);
+  client.on("data", (bytes) => {
+    if (fault !== "none" && bytes.includes(COMMIT)) {
+      lost += 1;
+      if (fault === "lose the commit") {
+        fault = "none";
+        client.destroy();
+        return;
+      }
+      if (fault === "refuse connections after the answer is lost") refusing = true;
+      fault = "none";
+      dropAnswers = true;
+    }
+    server.write(bytes);
+  });
+  server.on("data", (bytes) => {
+    if (!dropAnswers) client.write(bytes);
+    // ReadyForQuery, not in a transaction: the commit is done.
+    else if (bytes.includes(Buffer.from("COMMIT\0Z\0\0\0\x05I", "latin1"))) client.destroy();
+  });
+});
+
+before(async () => {
+  await new Promise<void>((resolve) => proxy.listen(PROXY_PORT, "127.0.0.1", resolve));
+  const shards = stackEnvironment(stackName, "ledger").LEDGERMESH_SHARDS?.split(",") ?? [];
+  const first = new URL(shards[0] as string);
+  first.port = String(PROXY_PORT);
+  further = await startLedger(GRPC_PORT, [first.toString(), ...shards.slice(1)]);
+});
+
+after(() => {
+  further.signal("SIGKILL");
+  proxy.close();
+});
+
+test("a commit whose answer is lost is found by its key, and answered as the first answer", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  const request = transferRequest(payer.accountId, payee.accountId, 10n);
+  [fault, lost] = ["lose the answer", 0];
+  const answer = await call(further.client, further.client.createTransfer, request);
+  assert.equal(lost, 1);
+  assert.deepEqual([answer.response.state, answer.replayed], [Transfer_State.POSTED, false]);
+  assert.equal(answer.response.balances[0]?.postedMinorUnits, 90n);
+  assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 10n);
+  assert.equal((await call(ledger, ledger.createTransfer, request)).position, answer.position);
+});
+
+test("a commit that is lost on its way is made again", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  [fault, lost] = ["lose the commit", 0];
+  const answer = await call(
+    further.client,
+    further.client.createTransfer,
+    transferRequest(payer.accountId, payee.accountId, 10n),
+  );
+  assert.equal(lost, 1);
+  assert.deepEqual([answer.response.state, answer.replayed], [Transfer_State.POSTED, false]);
+  assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 10n);
+});
+
+test("when the shard stays away after a lost answer the command is PROCESSING, and its id is the one that was made", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  const request = transferRequest(payer.accountId, payee.accountId, 10n);
+  [fault, lost] = ["refuse connections after the answer is lost", 0];
+  const started = performance.now();
+  const { response } = await call(further.client, further.client.createTransfer, request);
+  assert.ok(performance.now() - started < 5_000, "a command answers within 5 s");
+  assert.equal(lost, 1);
+  assert.equal(response.state, Transfer_State.PROCESSING);
+  assert.deepEqual(response.balances, []);
+  refusing = false;
+  const again = await call(ledger, ledger.createTransfer, request);
+  assert.deepEqual([again.response.transferId, again.replayed], [response.transferId, true]);
+  assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 10n);
+  await assertInvariants();
+});
