@@ -8,6 +8,19 @@ export async function pause(durationMs: number, signal: AbortSignal): Promise<vo
   await timeout(durationMs, undefined, { signal }).catch(() => {});
 }
 
+/** What the promise resolves to; rejects as soon as the signal aborts, and leaves the promise to itself then. */
+export async function unlessAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
 /** The pauses between tries: they double from `firstMs` to `capMs`, each shortened by up to half by chance. */
 export class BackOff {
   readonly #firstMs: number;

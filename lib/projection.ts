@@ -109,11 +109,18 @@ export function checkpointId(generation: string, shard: number): string {
 /** How many shards a system may have at most: as many as there are pinned buckets. */
 const MAX_SHARDS = 256;
 
-/** Shard to number, for checkpoints that exist of the ids given. Realtime: sees a checkpoint as soon as it is written. */
-export async function readCheckpoints(client: Elasticsearch, ids: readonly string[]): Promise<Map<number, bigint>> {
+/**
+ * Shard to number, for those of the ids that exist in the index (or alias). Realtime: sees a checkpoint as soon as it is
+ * written.
+ */
+export async function readCheckpoints(
+  client: Elasticsearch,
+  index: string,
+  ids: readonly string[],
+): Promise<Map<number, bigint>> {
   const numbers = new Map<number, bigint>();
   if (ids.length === 0) return numbers;
-  const { docs } = await client.mget<CheckpointDocument>({ index: ALIASES.checkpoints, ids: [...ids] });
+  const { docs } = await client.mget<CheckpointDocument>({ index, ids: [...ids] });
   for (const doc of docs) {
     if ("error" in doc) throw new Error(`the checkpoint ${doc._id} cannot be read: ${doc.error.type}`);
     if (doc._source !== undefined) numbers.set(doc._source.shard, BigInt(doc._source.number));

@@ -1,6 +1,6 @@
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Client } from "pg";
-import { BackOff } from "#lib/back-off.ts";
+import { BackOff, unlessAborted } from "#lib/back-off.ts";
 import { decodeChunk, projectedHintSubject, type ReceivedEvent, readEvents, toReceivedEvent } from "#lib/events.ts";
 import { checkpointId, indexName, readCheckpoints } from "#lib/projection.ts";
 import type { Ownership } from "#lib/shard-owner.ts";
@@ -14,7 +14,7 @@ import { DocumentWriter, isVersionConflict } from "#services/projector/write-doc
 /**
  * The projection of one shard. Its numbers only rise:
  *
- *   received (a chunk, or fetched from the shard) -> written (Elasticsearch accepted the documents)
+ *   taken (in a chunk, or fetched from the shard) -> written (Elasticsearch accepted the documents)
  *     -> visible (refreshed, and the checkpoint says so) -> acknowledged to JetStream
  *
  * Events are taken strictly in the order of their numbers: known ones are skipped, missing ones are fetched from the
@@ -22,9 +22,11 @@ import { DocumentWriter, isVersionConflict } from "#services/projector/write-doc
  * checkpoint, and documents that are written again are recognised by their versions.
  */
 
-/** Events of one write: enough for a few bulks. */
-const MAX_EVENTS_PER_WRITE = 2_000;
-const MAX_CHUNKS_PER_WRITE = 32;
+/** So many documents are written at once: what is in memory is bounded by documents, since events differ much in size. */
+const MAX_DOCUMENTS_PER_WRITE = 10_000;
+const MAX_CHUNKS_PER_WRITE = 16;
+/** Events are 60 KB at most. */
+const MAX_EVENTS_PER_FETCH = 1_000;
 /** A refresh costs about as much as writing hundreds of documents. */
 const REFRESH_INTERVAL_MS = 200;
 /** So long without a chunk, the shard is asked whether one was lost. */
@@ -35,44 +37,57 @@ const LAG_INTERVAL_MS = 2_000;
 const FIRST_RETRY_MS = 200;
 const MAX_RETRY_MS = 5_000;
 
+/** Runs until the ownership ends, or something is wrong that a new beginning may mend: then it throws. */
 export async function projectShard(ctx: Context, shard: number, ownership: Ownership): Promise<void> {
   const { signal } = ownership;
-  const from = await beginAtCheckpoint(ctx, shard, signal);
-  if (from === undefined) return;
-  const stopReading = new AbortController();
-  const reader = new ChunkReader(ctx, shard, AbortSignal.any([signal, stopReading.signal]));
   try {
-    await new ShardProjection(ctx, shard, ownership, reader, from).run();
+    const from = await beginAtCheckpoint(ctx, shard, ownership);
+    const stopReading = new AbortController();
+    const reader = new ChunkReader(ctx, shard, AbortSignal.any([signal, stopReading.signal]));
+    try {
+      await new ShardProjection(ctx, shard, ownership, reader, from).run();
+    } finally {
+      stopReading.abort();
+      await reader.ended();
+    }
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
-    stopReading.abort();
-    await reader.ended();
     ctx.waitingFor.delete(shard);
     positionNumber.remove({ shard });
     lagEvents.remove({ shard });
   }
 }
 
-/** Sets up what is missing in Elasticsearch and reads where to begin; waits while it is away. Undefined when aborted. */
-async function beginAtCheckpoint(ctx: Context, shard: number, signal: AbortSignal): Promise<bigint | undefined> {
+/** Sets up what is missing in Elasticsearch and reads where to begin; waits while it is away. Throws when aborted. */
+async function beginAtCheckpoint(ctx: Context, shard: number, { db, signal }: Ownership): Promise<bigint> {
   const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
   const id = checkpointId(ctx.generation, shard);
-  while (!signal.aborted) {
+  for (;;) {
     try {
-      await setUpIndices(ctx, shard);
-      const number = (await readCheckpoints(ctx.elasticsearch, [id])).get(shard);
+      await unlessAborted(setUpIndices(ctx, shard), signal);
+      const checkpoints = readCheckpoints(ctx.elasticsearch, indexName("checkpoints", ctx.generation), [id]);
+      const number = (await unlessAborted(checkpoints, signal)).get(shard);
       if (number === undefined) throw new Error(`the checkpoint ${id} is not there`);
+      // One of the two is not the other's, and going on would hide the events up to there.
+      const head = await readHead(db);
+      if (head < number) throw new Error(`the checkpoint is at ${number}, and the shard's last event is ${head}`);
       ctx.waitingFor.delete(shard);
       ctx.log.info({ shard, number: number.toString() }, "projecting from the checkpoint on");
       return number;
     } catch (error) {
-      ctx.waitingFor.set(shard, "Elasticsearch does not answer");
-      ctx.log.warn({ shard, error: String(error) }, "Elasticsearch is not ready; trying again");
+      signal.throwIfAborted();
+      ctx.waitingFor.set(shard, `shard ${shard} cannot be projected: ${String(error)}`);
+      ctx.log.warn({ shard, error: String(error) }, "the projection cannot begin; trying again");
       await backOff.wait(signal);
     }
   }
-  return undefined;
+}
+
+/** Number of the shard's last event. */
+async function readHead(db: Client): Promise<bigint> {
+  const { rows } = await db.query<{ sequence: string }>("select sequence from ledger.shard_head");
+  return BigInt(rows[0]?.sequence ?? 0);
 }
 
 class ShardProjection {
@@ -82,16 +97,19 @@ class ShardProjection {
   readonly #signal: AbortSignal;
   readonly #reader: ChunkReader;
   readonly #writer: DocumentWriter;
+  /** Number of the last event whose documents are written or in `#documents`. */
+  #taken: bigint;
   /** Number of the last event whose documents Elasticsearch has. */
   #written: bigint;
   /** Number of the last event that the checkpoint says is visible. */
   #visible: bigint;
+  #documents: ProjectedDocument[] = [];
+  /** Chunks whose events are taken; acknowledged when they are visible. */
+  #unacknowledged: JsMsg[] = [];
+  /** When each transfer that is taken and not visible yet was posted, in ms. */
+  #postTimesMs: number[] = [];
   #refreshedAtMs = 0;
   #lagReadAtMs = 0;
-  /** Chunks whose events are written; acknowledged when they are visible. */
-  #unacknowledged: JsMsg[] = [];
-  /** When each transfer that is written and not visible yet was posted, in ms. */
-  #postTimesMs: number[] = [];
 
   constructor(ctx: Context, shard: number, { db, signal }: Ownership, reader: ChunkReader, from: bigint) {
     this.#ctx = ctx;
@@ -100,6 +118,7 @@ class ShardProjection {
     this.#signal = signal;
     this.#reader = reader;
     this.#writer = new DocumentWriter(ctx, shard, signal);
+    this.#taken = from;
     this.#written = from;
     this.#visible = from;
     positionNumber.set({ shard }, Number(from));
@@ -107,40 +126,32 @@ class ShardProjection {
 
   async run(): Promise<void> {
     const published = await this.#publishedNumber();
-    if (published - this.#written > CATCH_UP_EVENTS) await this.#fetchUpTo(published);
+    if (published - this.#taken > CATCH_UP_EVENTS) await this.#fetchUpTo(published);
     while (!this.#signal.aborted) {
       const took = await this.#takeChunks();
-      const refreshInMs = this.#refreshedAtMs + REFRESH_INTERVAL_MS - Date.now();
-      if (this.#unacknowledged.length > 0 && refreshInMs <= 0) await this.#makeVisible();
+      await this.#makeVisibleWhenDue();
       await this.#noteLag();
       if (took) continue;
-      const waiting = this.#unacknowledged.length > 0;
-      const woken = await this.#reader.arrived.wait(waiting ? Math.max(refreshInMs, 0) : IDLE_CHECK_MS, this.#signal);
-      if (!woken && !waiting) await this.#fetchUpTo(await this.#publishedNumber());
+      const pending = this.#pending();
+      const timeoutMs = pending ? this.#refreshDueInMs() : IDLE_CHECK_MS;
+      const woken = await this.#reader.arrived.wait(timeoutMs, this.#signal);
+      if (!woken && !pending) await this.#fetchUpTo(await this.#publishedNumber());
     }
   }
 
-  /** Writes the events of the chunks in hand. Answers whether there were any. */
+  /** Takes and writes what is in the chunks in hand. Answers whether there were any. */
   async #takeChunks(): Promise<boolean> {
-    let events: ReceivedEvent[] = [];
-    let expected = this.#written + 1n;
     let count = 0;
-    for (; count < MAX_CHUNKS_PER_WRITE && events.length < MAX_EVENTS_PER_WRITE; count += 1) {
+    for (; count < MAX_CHUNKS_PER_WRITE; count += 1) {
       const chunk = this.#reader.take();
       if (chunk === undefined) break;
-      this.#unacknowledged.push(chunk);
       for (const event of this.#decode(chunk)) {
-        if (event.number < expected) continue;
-        if (event.number > expected) {
-          await this.#write(events);
-          events = [];
-          await this.#fetchUpTo(event.number - 1n);
-        }
-        events.push(event);
-        expected = event.number + 1n;
+        if (event.number > this.#taken + 1n) await this.#fetchUpTo(event.number - 1n);
+        if (event.number === this.#taken + 1n) await this.#take(event);
       }
+      this.#unacknowledged.push(chunk);
     }
-    await this.#write(events);
+    await this.#write();
     return count > 0;
   }
 
@@ -154,45 +165,55 @@ class ShardProjection {
     }
   }
 
-  /** Fetches from the shard, and writes, what comes after the last event written. */
+  /** Fetches from the shard, takes and writes what comes after the last event taken. */
   async #fetchUpTo(last: bigint): Promise<void> {
-    while (this.#written < last && !this.#signal.aborted) {
-      const missing = last - this.#written;
-      const limit = missing < MAX_EVENTS_PER_WRITE ? Number(missing) : MAX_EVENTS_PER_WRITE;
-      const events = (await readEvents(this.#db, this.#written, limit)).map(toReceivedEvent);
-      let expected = this.#written + 1n;
-      for (const { number } of events) {
-        if (number !== expected) break;
-        expected += 1n;
+    while (this.#taken < last && !this.#signal.aborted) {
+      const missing = last - this.#taken;
+      const limit = missing < MAX_EVENTS_PER_FETCH ? Number(missing) : MAX_EVENTS_PER_FETCH;
+      const events = await readEvents(this.#db, this.#taken, limit);
+      for (const event of events) {
+        if (event.number !== this.#taken + 1n) break;
+        await this.#take(toReceivedEvent(event));
       }
-      if (expected <= this.#written + BigInt(limit)) throw new Error(`shard ${this.#shard} has no event ${expected}`);
-      await this.#write(events);
+      if (events.length < limit || events.at(-1)?.number !== this.#taken) {
+        throw new Error(`shard ${this.#shard} has no event ${this.#taken + 1n}`);
+      }
       fetchedEvents.inc({ shard: this.#shard }, events.length);
-      if (Date.now() - this.#refreshedAtMs >= REFRESH_INTERVAL_MS) await this.#makeVisible();
+      await this.#write();
+      await this.#makeVisibleWhenDue();
       await this.#noteLag();
     }
-    if (this.#visible < this.#written) await this.#makeVisible();
   }
 
-  async #write(events: readonly ReceivedEvent[]): Promise<void> {
-    const last = events.at(-1);
-    if (last === undefined) return;
-    const documents: ProjectedDocument[] = [];
-    for (const event of events) {
-      try {
-        documents.push(...project(this.#shard, event));
-      } catch (error) {
-        await this.#writer.recordHole(event.number, String(error));
-      }
-      const postTime = (event.data as { post_time?: unknown }).post_time;
-      if (typeof postTime === "string") this.#postTimesMs.push(Date.parse(postTime));
+  async #take(event: ReceivedEvent): Promise<void> {
+    try {
+      this.#documents.push(...project(this.#shard, event));
+    } catch (error) {
+      await this.#writer.recordHole(event.number, String(error));
     }
-    await this.#writer.write(documents);
-    this.#written = last.number;
+    const postTime = (event.data as { post_time?: unknown } | null)?.post_time;
+    if (typeof postTime === "string") this.#postTimesMs.push(Date.parse(postTime));
+    this.#taken = event.number;
+    if (this.#documents.length >= MAX_DOCUMENTS_PER_WRITE) await this.#write();
   }
 
-  /** Refreshes, moves the checkpoint, and only then acknowledges and tells who waits. */
-  async #makeVisible(): Promise<void> {
+  async #write(): Promise<void> {
+    await this.#writer.write(this.#documents);
+    this.#documents = [];
+    this.#written = this.#taken;
+  }
+
+  #pending(): boolean {
+    return this.#unacknowledged.length > 0 || this.#written > this.#visible;
+  }
+
+  #refreshDueInMs(): number {
+    return Math.max(0, this.#refreshedAtMs + REFRESH_INTERVAL_MS - Date.now());
+  }
+
+  /** Refreshes, moves the checkpoint, and only then acknowledges and tells who waits. All that is taken is written. */
+  async #makeVisibleWhenDue(): Promise<void> {
+    if (!this.#pending() || this.#refreshDueInMs() > 0) return;
     const number = this.#written;
     if (number > this.#visible) {
       await this.#writer.refresh();
@@ -218,14 +239,14 @@ class ShardProjection {
           index: indexName("checkpoints", generation),
           id: checkpointId(generation, this.#shard),
           document: { generation, shard: this.#shard, number: number.toString() },
-          version: number.toString() as unknown as number,
+          // Numbers of events stay below 2^53 in this column of the API, not in our documents.
+          version: Number(number),
           version_type: "external",
         }),
       );
     } catch (error) {
-      if (isVersionConflict(error))
-        throw new Error(`the checkpoint is at ${number} or beyond: another projector moved it`);
-      throw error;
+      if (!isVersionConflict(error)) throw error;
+      throw new Error(`the checkpoint is at ${number} or beyond: another projector moved it`);
     }
   }
 
@@ -253,7 +274,6 @@ class ShardProjection {
     const now = Date.now();
     if (now - this.#lagReadAtMs < LAG_INTERVAL_MS) return;
     this.#lagReadAtMs = now;
-    const { rows } = await this.#db.query<{ sequence: string }>("select sequence from ledger.shard_head");
-    lagEvents.set({ shard: this.#shard }, Number(BigInt(rows[0]?.sequence ?? 0) - this.#visible));
+    lagEvents.set({ shard: this.#shard }, Number((await readHead(this.#db)) - this.#visible));
   }
 }

@@ -1,4 +1,4 @@
-import { BackOff } from "#lib/back-off.ts";
+import { BackOff, unlessAborted } from "#lib/back-off.ts";
 import { errorTypeOf, statusOf } from "#lib/elasticsearch.ts";
 import { indexName } from "#lib/projection.ts";
 import type { Context } from "#services/projector/context.ts";
@@ -114,8 +114,9 @@ export class DocumentWriter {
     const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
     for (;;) {
       try {
-        return await request();
+        return await unlessAborted(request(), this.#signal);
       } catch (error) {
+        this.#signal.throwIfAborted();
         const status = statusOf(error);
         if (status === 404 || status === REFUSED_FOR_GOOD || status === CONFLICT) throw error;
         this.#ctx.log.warn({ shard: this.#shard, what, error: String(error) }, "Elasticsearch does not answer");

@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { BackOff, pause, Wake } from "#lib/back-off.ts";
+import { BackOff, pause, unlessAborted, Wake } from "#lib/back-off.ts";
 import {
   type Chunk,
   committedHintSubject,
@@ -31,6 +31,7 @@ const POLL_MS = 1_000;
 const ACKNOWLEDGE_TIMEOUT_MS = 5_000;
 const FIRST_RETRY_MS = 50;
 const MAX_RETRY_MS = 2_000;
+const CONNECTION_POLL_MS = 100;
 const LAG_INTERVAL_MS = 2_000;
 
 export async function relayShard(ctx: Context, shard: number, { db, signal }: Ownership): Promise<void> {
@@ -50,6 +51,7 @@ export async function relayShard(ctx: Context, shard: number, { db, signal }: Ow
       const last = events.at(-1);
       if (last !== undefined) {
         checkContiguous(cursor, events);
+        if (!ctx.nats.connected()) await whenStreamIsThere(ctx, signal);
         await publishAll(ctx, shard, encodeChunks(shard, events), signal);
         if (signal.aborted) return;
         await moveCursor(db, shard, cursor, last.number);
@@ -94,7 +96,7 @@ async function readLag(db: Client, cursor: bigint): Promise<number> {
 }
 
 /** A hole in the numbers would be a broken ledger: nothing after it may be published as if it were whole. */
-function checkContiguous(cursor: bigint, events: readonly StoredEvent[]): void {
+export function checkContiguous(cursor: bigint, events: readonly StoredEvent[]): void {
   let expected = cursor + 1n;
   for (const { number } of events) {
     if (number !== expected) throw new Error(`event ${expected} is missing: the log goes on with ${number}`);
@@ -116,10 +118,8 @@ async function publishAll(ctx: Context, shard: number, chunks: readonly Chunk[],
     const results = await Promise.allSettled(
       waiting.map(async ({ first, last, body }) => {
         const msgID = `${shard}-${first}-${last}`;
-        const { stream } = await jetStream.publish(ledgerSubject(shard), body, {
-          msgID,
-          timeout: ACKNOWLEDGE_TIMEOUT_MS,
-        });
+        const options = { msgID, timeout: ACKNOWLEDGE_TIMEOUT_MS };
+        const { stream } = await jetStream.publish(ledgerSubject(shard), body, options);
         if (stream !== LEDGER_STREAM) throw new Error(`the stream ${stream} took the chunk ${msgID}`);
       }),
     );
@@ -140,16 +140,18 @@ async function publishAll(ctx: Context, shard: number, chunks: readonly Chunk[],
 async function whenStreamIsThere(ctx: Context, signal: AbortSignal): Promise<void> {
   const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
   while (!signal.aborted) {
+    // What is sent without a connection would pile up in memory until there is one.
+    if (!ctx.nats.connected()) {
+      await pause(CONNECTION_POLL_MS, signal);
+      continue;
+    }
     try {
-      const aborted = new Promise<undefined>((resolve) => {
-        if (signal.aborted) resolve(undefined);
-        signal.addEventListener("abort", () => resolve(undefined), { once: true });
-      });
-      const jetStream = await Promise.race([ctx.jetStream, aborted]);
-      if (jetStream === undefined) return;
-      await ensureStream(await jetStream.jetstreamManager(false), ctx.streamReplicas);
+      const jetStream = await ctx.jetStream;
+      const manager = await jetStream.jetstreamManager(false);
+      await unlessAborted(ensureStream(manager, ctx.streamReplicas), signal);
       return;
     } catch (error) {
+      if (signal.aborted) return;
       ctx.log.warn({ error: String(error) }, "JetStream does not answer; trying again");
       await backOff.wait(signal);
     }

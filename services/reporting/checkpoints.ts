@@ -1,6 +1,6 @@
 import { type Elasticsearch, errorTypeOf, isUnavailable } from "#lib/elasticsearch.ts";
 import type { Position } from "#lib/position.ts";
-import { listCheckpointIds, readCheckpoints } from "#lib/projection.ts";
+import { ALIASES, listCheckpointIds, readCheckpoints } from "#lib/projection.ts";
 import { refusals } from "#services/reporting/refusals.ts";
 
 /** How far the projection of each shard is, and waiting for it. */
@@ -67,7 +67,7 @@ export class Checkpoints {
         this.#ids = await listCheckpointIds(this.#elasticsearch);
         this.#listedAtMs = now;
       }
-      return await readCheckpoints(this.#elasticsearch, this.#ids);
+      return await readCheckpoints(this.#elasticsearch, ALIASES.checkpoints, this.#ids);
     } catch (error) {
       // Not there before the first projector has started.
       if (isUnavailable(error) || errorTypeOf(error) === "index_not_found_exception")
