@@ -1,0 +1,20 @@
+import { join } from "node:path";
+import { toolsFolder } from "#infra/local/paths.mjs";
+
+const goFolder = join(toolsFolder, "go");
+
+/** Where the Go load client is built to. */
+export const loadClientFile = join(goFolder, "bin", "ledgermesh-load");
+
+/** What Go runs with: everything it fetches and builds stays in the checkout, and can be removed like any other file. */
+export function goEnvironment(): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    GOPATH: goFolder,
+    GOMODCACHE: join(goFolder, "mod"),
+    GOCACHE: join(goFolder, "cache"),
+    GOFLAGS: "-modcacherw -buildvcs=false",
+    GOTOOLCHAIN: "local",
+    CGO_ENABLED: "0",
+  };
+}

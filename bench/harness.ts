@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describeCpu, readCpuSeconds } from "#bench/cpu.ts";
+import type { LoadClient } from "#bench/load-client.ts";
+import { type Measurement, perSecond } from "#bench/measurement.ts";
+import { checkMeasurement, checkpoint } from "#bench/verify.ts";
+import type { Endpoints } from "#infra/local/stack.ts";
+
+/** What every workload works with. */
+export interface Harness {
+  readonly stack: Endpoints;
+  readonly client: LoadClient;
+  readonly seconds: number;
+  readonly rounds: number;
+  readonly wanted: (workload: string) => boolean;
+  /** A line of progress. */
+  readonly say: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+export const CALLERS = 64;
+/** Connections open, plans and code get warm, and pages are written whole for the first time after the checkpoint. */
+export const WARM_UP_MS = 2_000;
+/** Between two measurements: the relay catches up, Postgres tidies up. */
+const SETTLE_MS = 1_000;
+
+/** Runs one measurement and checks that what was acknowledged was written; `count` counts what is written. */
+export async function measureChecked(
+  harness: Harness,
+  name: string,
+  count: () => Promise<number>,
+  measure: () => Promise<Measurement>,
+): Promise<Measurement> {
+  harness.signal.throwIfAborted();
+  await checkpoint(harness.stack.shards);
+  await sleep(SETTLE_MS);
+  const writtenBefore = await count();
+  const cpuBefore = readCpuSeconds();
+  const startedMs = performance.now();
+  const measurement = await measure();
+  const cpu = describeCpu(cpuBefore, readCpuSeconds(), performance.now() - startedMs);
+  harness.signal.throwIfAborted();
+  checkMeasurement(name, measurement, (await count()) - writtenBefore);
+  harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s (processors in use: ${cpu})`);
+  return measurement;
+}

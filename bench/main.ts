@@ -1,0 +1,98 @@
+import { parseArgs } from "node:util";
+import { FULL_WORKLOADS, runFullWorkloads } from "#bench/full-workloads.ts";
+import type { Harness } from "#bench/harness.ts";
+import { LEDGER_WORKLOADS, runLedgerWorkloads } from "#bench/ledger-workloads.ts";
+import { openLoadClient } from "#bench/load-client.ts";
+import { describeMachine } from "#bench/machine.ts";
+import { formatTable, type Row } from "#bench/table.ts";
+import { endpoints, type PartName, startStack, stopStack } from "#infra/local/stack.ts";
+
+const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
+const DEFAULT_SECONDS = 10;
+const DEFAULT_ROUNDS = 3;
+const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in one run and in turns.
+
+  node bench/main.ts [options]
+
+  --seconds N    per measurement (default ${DEFAULT_SECONDS}; "history" takes a minute in any case)
+  --rounds N     how often raw line, gRPC and REST take turns (default ${DEFAULT_ROUNDS})
+  --only A,B     some of: ${WORKLOADS.join(", ")}
+  --strict       exit with 1 when a bound is missed
+  --json         the results as JSON on standard output
+  --running      measure the stack "bench" that runs already, and leave it running
+  --help         this text
+
+It starts a stack of its own ("bench": own ports, data wiped first) and stops it at the end. Figures only count on a
+machine that does nothing else. It exits with 1 when a check fails: what was acknowledged must be what was written, every
+shard must sum to zero, everything must be published, and nothing may be missing in the history.
+`;
+
+const NOT_FOR_THE_LEDGER = ["elasticsearch", "projector", "reporting"] as const satisfies readonly PartName[];
+
+const { values: args } = parseArgs({
+  options: {
+    seconds: { type: "string", default: String(DEFAULT_SECONDS) },
+    rounds: { type: "string", default: String(DEFAULT_ROUNDS) },
+    only: { type: "string", default: WORKLOADS.join(",") },
+    strict: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+    running: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+if (args.help) process.stdout.write(HELP);
+else process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const only = args.only.split(",");
+  const unknown = only.find((name) => !WORKLOADS.includes(name));
+  const [seconds, rounds] = [Number(args.seconds), Number(args.rounds)];
+  if (unknown !== undefined || !(seconds >= 1) || !(Number.isInteger(rounds) && rounds >= 1)) {
+    say(unknown === undefined ? "--seconds and --rounds are numbers from 1 on." : `There is no workload "${unknown}".`);
+    process.stderr.write(HELP);
+    return 2;
+  }
+  const stopping = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => stopping.abort());
+  const { signal } = stopping;
+
+  const wanted = (workload: string) => only.includes(workload);
+  try {
+    const client = await openLoadClient(signal, say);
+    const harness = (): Harness => ({ stack: endpoints("bench"), client, seconds, rounds, wanted, say, signal });
+    const rows: Row[] = [];
+    if (LEDGER_WORKLOADS.some(wanted)) {
+      rows.push(...(await onStack(NOT_FOR_THE_LEDGER, signal, () => runLedgerWorkloads(harness()))));
+    }
+    if (FULL_WORKLOADS.some(wanted)) rows.push(...(await onStack([], signal, () => runFullWorkloads(harness()))));
+    const machine = describeMachine();
+    if (args.json) process.stdout.write(`${JSON.stringify({ machine, client: client.name, rows }, undefined, 2)}\n`);
+    else process.stdout.write(`\n${machine.join("\n")}\n\n${formatTable(rows)}\n`);
+    return args.strict && rows.some(({ met }) => met === false) ? 1 : 0;
+  } catch (error) {
+    if (signal.aborted) say("interrupted");
+    else say(`the bench failed: ${error instanceof Error ? error.stack : error}`);
+    return 1;
+  }
+}
+
+/** Runs work on a fresh stack and stops it whatever happens. */
+async function onStack<T>(without: readonly PartName[], signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  if (args.running) return await work();
+  signal.throwIfAborted();
+  const started = await startStack("bench", { without, fresh: true, onLine: say });
+  if (started === "already_running") {
+    throw new Error('the stack "bench" runs already. Mend it: make stop STACK=bench, or give --running');
+  }
+  try {
+    return await work();
+  } finally {
+    say("stopping the stack");
+    await stopStack("bench");
+  }
+}
+
+/** Progress goes to standard error, so that results can be piped. */
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

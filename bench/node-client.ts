@@ -1,0 +1,103 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { parseArgs } from "node:util";
+import { transferRequest } from "#bench/fund-accounts.ts";
+import { randomPair } from "#bench/random-pair.ts";
+import { call, openClient } from "#lib/grpc-client.ts";
+import { LedgerServiceClient, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+
+/** The load client for machines without Go; same flags and same output as bench/load/main.go. */
+
+const AMOUNT_MINOR_UNITS = 1n;
+const CALL_TIMEOUT_MS = 10_000;
+const FAILURES_SHOWN = 3;
+
+type MakeTransfer = (debit: string, credit: string) => Promise<void>;
+
+const { values: flags } = parseArgs({
+  options: {
+    protocol: { type: "string", default: "grpc" },
+    address: { type: "string", default: "" },
+    accounts: { type: "string", default: "" },
+    latencies: { type: "string", default: "" },
+    currency: { type: "string", default: "EUR" },
+    callers: { type: "string", default: "64" },
+    "warm-up-ms": { type: "string", default: "1000" },
+    "measure-ms": { type: "string", default: "10000" },
+  },
+});
+const accounts = readFileSync(flags.accounts, "utf8").split("\n");
+const transfer = flags.protocol === "rest" ? restCaller() : grpcCaller();
+const measureFromMs = performance.now() + Number(flags["warm-up-ms"]);
+const endMs = measureFromMs + Number(flags["measure-ms"]);
+const latenciesUs: number[] = [];
+const firstFailures: string[] = [];
+let acknowledged = 0;
+let failed = 0;
+
+await Promise.all(Array.from({ length: Number(flags.callers) }, work));
+writeFileSync(flags.latencies, new Uint8Array(Uint32Array.from(latenciesUs).buffer));
+process.stdout.write(`${JSON.stringify({ acknowledged, failed, first_failures: firstFailures })}\n`);
+process.exit(0);
+
+async function work(): Promise<void> {
+  for (let sentMs = performance.now(); sentMs < endMs; sentMs = performance.now()) {
+    try {
+      await transfer(...randomPair(accounts));
+    } catch (error) {
+      failed += 1;
+      if (failed <= FAILURES_SHOWN) firstFailures.push(String(error));
+      continue;
+    }
+    const answeredMs = performance.now();
+    acknowledged += 1;
+    if (answeredMs > measureFromMs && answeredMs < endMs) latenciesUs.push((answeredMs - sentMs) * 1000);
+  }
+}
+
+function grpcCaller(): MakeTransfer {
+  const ledger = openClient(LedgerServiceClient, flags.address);
+  return async (debit, credit) => {
+    const wanted = transferRequest(debit, credit, AMOUNT_MINOR_UNITS, flags.currency);
+    const { response } = await call(ledger, ledger.createTransfer, wanted, {}, CALL_TIMEOUT_MS);
+    if (response.state !== Transfer_State.POSTED) throw new Error(`the transfer has state ${response.state}`);
+  };
+}
+
+function restCaller(): MakeTransfer {
+  const agent = new Agent({ keepAlive: true, maxSockets: Number(flags.callers) });
+  return async (debit, credit) => {
+    const posting = {
+      debit_account_id: debit,
+      credit_account_id: credit,
+      amount_minor_units: AMOUNT_MINOR_UNITS.toString(),
+      currency: flags.currency,
+    };
+    const answer = await post(agent, JSON.stringify({ postings: [posting] }));
+    if (!answer.includes('"state":"POSTED"')) throw new Error(answer.slice(0, 300));
+  };
+}
+
+function post(agent: Agent, body: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const headers = {
+      "content-type": "application/json",
+      "content-length": Buffer.byteLength(body),
+      "idempotency-key": randomUUID(),
+    };
+    const sent = request(
+      `http://${flags.address}/v1/ledger/transfers`,
+      { method: "POST", agent, headers, timeout: CALL_TIMEOUT_MS },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8").on("data", (part: string) => {
+          text += part;
+        });
+        response.on("end", () => resolve(text)).on("error", reject);
+      },
+    );
+    sent.on("timeout", () => sent.destroy(new Error("no answer in time")));
+    sent.on("error", reject).end(body);
+  });
+}

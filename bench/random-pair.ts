@@ -1,0 +1,6 @@
+/** Two different elements, every pair as likely as any other. There must be at least two. */
+export function randomPair<T>(elements: readonly T[]): [T, T] {
+  const first = Math.floor(Math.random() * elements.length);
+  const other = Math.floor(Math.random() * (elements.length - 1));
+  return [elements[first] as T, elements[other < first ? other : other + 1] as T];
+}

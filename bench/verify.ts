@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "pg";
+import type { Measurement } from "#bench/measurement.ts";
+
+/** What must hold for figures to count: nothing lost, nothing doubled, nothing unpublished. */
+
+const PUBLISHED_WITHIN_MS = 60_000;
+const POLL_MS = 200;
+
+/** Transfers that all shards hold. */
+export async function countTransfers(shards: readonly string[]): Promise<number> {
+  const counts = await onEach(shards, "select count(*) as value from ledger.transfers");
+  return counts.reduce((sum, count) => sum + Number(count), 0);
+}
+
+/** Throws when a call failed, or when not exactly the acknowledged transfers were written. */
+export function checkMeasurement(name: string, measurement: Measurement, written: number): void {
+  const { acknowledged, failed, firstFailures } = measurement;
+  if (failed > 0) throw new Error(`${name}: ${failed} calls failed: ${firstFailures.join("; ")}`);
+  if (acknowledged === 0) throw new Error(`${name}: nothing was acknowledged`);
+  if (acknowledged !== written) {
+    throw new Error(`${name}: ${acknowledged} transfers were acknowledged, but ${written} were written`);
+  }
+}
+
+/** Throws when a shard does not sum to zero, has an account that differs from its entries, or an unpublished event. */
+export async function checkShards(shards: readonly string[]): Promise<void> {
+  const unequal = await onEach(
+    shards,
+    `select count(*) as value
+       from ledger.accounts a
+       left join (select account_id, sum(amount_minor_units) as amount, count(*) as lines, max(sequence) as last
+                    from ledger.entries group by account_id) e using (account_id)
+      where a.posted_minor_units <> coalesce(e.amount, 0) or a.entry_sequence <> coalesce(e.lines, 0)
+         or a.entry_sequence <> coalesce(e.last, 0)`,
+  );
+  const unbalanced = await onEach(
+    shards,
+    `select count(*) as value from (select currency from ledger.accounts group by currency
+      having sum(posted_minor_units) <> 0) c`,
+  );
+  for (const [index] of shards.entries()) {
+    if (unbalanced[index] !== "0") throw new Error(`shard ${index + 1} does not sum to zero`);
+    if (unequal[index] !== "0")
+      throw new Error(`shard ${index + 1}: ${unequal[index]} accounts differ from their entries`);
+  }
+  await waitUntilPublished(shards);
+}
+
+async function waitUntilPublished(shards: readonly string[]): Promise<void> {
+  const deadlineMs = Date.now() + PUBLISHED_WITHIN_MS;
+  for (;;) {
+    const waiting = await onEach(
+      shards,
+      "select h.sequence - c.number as value from ledger.shard_head h join relay.cursor c using (shard)",
+    );
+    if (waiting.every((events) => events === "0")) return;
+    if (Date.now() > deadlineMs) {
+      throw new Error(`events are unpublished after ${PUBLISHED_WITHIN_MS / 1000} s: ${waiting.join(", ")} per shard`);
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** Throws unless the shards acknowledge only what is on the disk: figures of anything else would not count. */
+export async function checkDurable(shards: readonly string[]): Promise<void> {
+  for (const setting of ["fsync", "synchronous_commit", "full_page_writes"]) {
+    const values = await onEach(shards, `select current_setting('${setting}') as value`);
+    if (values.some((value) => value !== "on")) throw new Error(`${setting} is ${values.join(", ")}: not durable`);
+  }
+}
+
+/** Writes dirty pages now, so that every measurement begins alike. */
+export async function checkpoint(shards: readonly string[]): Promise<void> {
+  await Promise.all(shards.map((shard) => withClient(shard, (db) => db.query("checkpoint"))));
+}
+
+/** The column `value` of the one row that a query answers, per shard. */
+function onEach(shards: readonly string[], query: string): Promise<string[]> {
+  return Promise.all(
+    shards.map((shard) =>
+      withClient(shard, async (db) => {
+        const { rows } = await db.query<{ value: string }>(query);
+        return String(rows[0]?.value);
+      }),
+    ),
+  );
+}
+
+async function withClient<T>(shard: string, work: (db: Client) => Promise<T>): Promise<T> {
+  const db = new Client({ connectionString: shard });
+  await db.connect();
+  try {
+    return await work(db);
+  } finally {
+    await db.end();
+  }
+}
