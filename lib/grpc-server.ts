@@ -18,7 +18,12 @@ import { Status } from "#proto/google/rpc/status.ts";
 /** The one place where refusals become gRPC statuses, and where headers are read and written. */
 
 export const ERROR_DOMAIN = "ledgermesh";
-export const INTERNAL_MESSAGE = "Something failed on our side; it was logged. Try again with the same idempotency key.";
+/** A bug, as callers see it: fixed text, while the log has the rest. */
+export const internalError = new Refusal(
+  "INTERNAL",
+  "INTERNAL",
+  "Something failed on our side; it was logged. Try again with the same idempotency key.",
+);
 /** The largest request: a full batch (api.md). */
 const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 /** An account page or a batch answer may be larger than the request. */
@@ -69,15 +74,9 @@ export function unary<Context, Request, Response>(
       },
       (error: unknown) => {
         if (headers !== undefined) grpcCall.sendMetadata(headers);
-        if (error instanceof Refusal) {
-          answer({ code: status[error.status], details: error.message, metadata: statusDetails(error) });
-          return;
-        }
-        log.error({ err: error, method: grpcCall.getPath() }, "a handler failed");
-        answer({
-          code: status.INTERNAL,
-          details: INTERNAL_MESSAGE,
-        });
+        const refusal = error instanceof Refusal ? error : internalError;
+        if (refusal === internalError) log.error({ err: error, method: grpcCall.getPath() }, "a handler failed");
+        answer({ code: status[refusal.status], details: refusal.message, metadata: statusDetails(refusal) });
       },
     );
   };

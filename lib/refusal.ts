@@ -8,8 +8,10 @@ export type RefusalStatus =
   | "ALREADY_EXISTS"
   | "FAILED_PRECONDITION"
   | "RESOURCE_EXHAUSTED"
+  | "DEADLINE_EXCEEDED"
   | "UNAVAILABLE"
-  | "UNIMPLEMENTED";
+  | "UNIMPLEMENTED"
+  | "INTERNAL";
 
 export interface FieldViolation {
   /** Path in the request, such as `postings[0].amount_minor_units`. */

@@ -8,6 +8,8 @@ import type { Logger } from "#lib/log.ts";
  *
  *   connecting -> standby (another process has the lock) -> owner -> (any failure) -> connecting, after a back-off
  *
+ * An owner that is stopped or hangs says nothing any more: then Postgres ends its session, and another takes over.
+ *
  * A lock can be lost without its holder noticing at once (the server restarted). So whatever the owner moves it moves by
  * a condition too: see its callers.
  */
@@ -38,8 +40,10 @@ const STANDBY_POLL_MS = 500;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Longer than any statement of an owner takes; a server that went away without a word is noticed by it. */
 const QUERY_TIMEOUT_MS = 20_000;
-/** After this the server notices that its client's machine is gone, and frees the lock. */
-const SESSION_SETTINGS = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3";
+const HEARTBEAT_MS = 4_000;
+/** A session without a sign of life is ended by the server, and so is one whose machine is gone. */
+const SESSION_SETTINGS =
+  "-c idle_session_timeout=15s -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3";
 const GOODBYE_TIMEOUT_MS = 1_000;
 
 /** Starts to compete for a shard; `work` runs while it is owned, until its signal aborts or it throws. */
@@ -71,9 +75,11 @@ export function ownShard(options: {
     });
     db.on("error", (error) => lost.abort(error));
     db.on("end", () => lost.abort(new Error("the connection to Postgres ended")));
+    let heartbeat: NodeJS.Timeout | undefined;
     try {
       await db.connect();
       connected = true;
+      heartbeat = setInterval(() => db.query("select").catch((error) => lost.abort(error)), HEARTBEAT_MS);
       if (!(await lockShard(db, signal))) return;
       log.info("owner of the shard");
       const startedAtMs = Date.now();
@@ -83,6 +89,7 @@ export function ownShard(options: {
         if (Date.now() - startedAtMs >= HEALTHY_WORK_MS) backOff.reset();
       }
     } finally {
+      clearInterval(heartbeat);
       connected = false;
       await Promise.race([db.end().catch(() => {}), pause(GOODBYE_TIMEOUT_MS, new AbortController().signal)]);
     }

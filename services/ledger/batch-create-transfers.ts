@@ -1,5 +1,4 @@
-import { status } from "@grpc/grpc-js";
-import { type Call, INTERNAL_MESSAGE, idempotencyKeyOf, refusalToStatus } from "#lib/grpc-server.ts";
+import { type Call, idempotencyKeyOf, internalError, refusalToStatus } from "#lib/grpc-server.ts";
 import { encodePosition, type Position } from "#lib/position.ts";
 import { malformed, Refusal } from "#lib/refusal.ts";
 import type {
@@ -29,11 +28,9 @@ export async function batchCreateTransfers(
     try {
       return await createOne(ctx, call, lane, item, positions);
     } catch (error) {
-      if (error instanceof Refusal)
-        return { outcome: { $case: "error", value: refusalToStatus(error) }, replayed: false };
-      ctx.log.error({ err: error }, "a transfer of a batch failed");
-      const value = { code: status.INTERNAL, message: INTERNAL_MESSAGE, details: [] };
-      return { outcome: { $case: "error", value }, replayed: false };
+      if (!(error instanceof Refusal)) ctx.log.error({ err: error }, "a transfer of a batch failed");
+      const refusal = error instanceof Refusal ? error : internalError;
+      return { outcome: { $case: "error", value: refusalToStatus(refusal) }, replayed: false };
     }
   };
   const results = await Promise.all(request.transfers.map(one));

@@ -160,7 +160,7 @@ export const refusals = {
   /** The outcome of opening an account is not known; repeating the call finds out. */
   outcomeUnknown: (shard: number) =>
     new Refusal(
-      "UNAVAILABLE",
+      "DEADLINE_EXCEEDED",
       "OUTCOME_UNKNOWN",
       `Shard ${shard} did not say in time whether the command was carried out. Repeat it with the same idempotency key.`,
       { metadata: { shard: shard.toString() }, retryAfterMs: RETRY_AFTER_MS },
