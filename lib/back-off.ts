@@ -1,11 +1,17 @@
-import { setTimeout as timeout } from "node:timers/promises";
-
 /** Waiting, always bounded and always ended by an AbortSignal. */
 
 /** Waits so long, or until the signal aborts; never throws. */
-export async function pause(durationMs: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted || durationMs <= 0) return;
-  await timeout(durationMs, undefined, { signal }).catch(() => {});
+export function pause(durationMs: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted || durationMs <= 0) return Promise.resolve();
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, durationMs);
+    signal.addEventListener("abort", end);
+  });
 }
 
 /** What the promise resolves to; rejects as soon as the signal aborts, and leaves the promise to itself then. */

@@ -18,7 +18,7 @@ export interface ListFilters {
   readonly type: string | undefined;
 }
 
-interface ListRequest {
+export interface ListRequest {
   readonly accountId: string;
   readonly from: Date | undefined;
   readonly to: Date | undefined;
