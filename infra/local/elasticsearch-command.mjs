@@ -26,29 +26,33 @@ const OPTIONS = [
   // One small heap on few cores: the serial collector needs the least memory and no threads of its own.
   "-XX:+UseSerialGC",
   "-XX:+ExitOnOutOfMemoryError",
+  // Nothing is written outside the checkout, also no statistics below /tmp.
+  "-XX:-UsePerfData",
   "--enable-native-access=ALL-UNNAMED",
+  // Netty's use of it is known and would fill the log with warnings.
+  "--sun-misc-unsafe-memory-access=allow",
 ];
 
 /**
  * @param {string} home
- * @param {string} data
+ * @param {string} data a folder that exists
  * @param {number} httpPort
  * @param {number} transportPort
  */
 export function elasticsearchArguments(home, data, httpPort, transportPort) {
-  const quickStart = existsSync(quickStartFile(home)) ? [`-XX:AOTCache=${QUICK_START_FILE}`] : [];
+  const quickStart = existsSync(quickStartFile(home)) ? [`-XX:AOTCache=${QUICK_START_FILE}`, "-Xlog:aot*=error"] : [];
   const main = ["ElasticsearchLauncher", home, data, String(httpPort), String(transportPort)];
-  return [...OPTIONS, ...quickStart, "-classpath", classPath(home), ...main];
+  return [...OPTIONS, `-Djava.io.tmpdir=${data}`, ...quickStart, "-classpath", classPath(home), ...main];
 }
 
 /**
  * The same for the run from which the JVM learns: it ends by itself as soon as the node has started.
  * @param {string} home
- * @param {string} data
+ * @param {string} data a folder that exists
  * @param {string} file what it learned, relative to home
  */
 export function elasticsearchTrainingArguments(home, data, file) {
   const anyPort = "0";
   const main = ["ElasticsearchLauncher", home, data, anyPort, anyPort, "end-when-started"];
-  return [...OPTIONS, `-XX:AOTCacheOutput=${file}`, "-classpath", classPath(home), ...main];
+  return [...OPTIONS, `-Djava.io.tmpdir=${data}`, `-XX:AOTCacheOutput=${file}`, "-classpath", classPath(home), ...main];
 }

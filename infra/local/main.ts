@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { inheritedEnvironment } from "#infra/local/config.ts";
 import { migrationEnvironment } from "#infra/local/endpoints.ts";
 import { logFile, stackFolder } from "#infra/local/folders.ts";
+import { notPermitted } from "#infra/local/not-permitted.mjs";
 import { isPartName, type PartName, partNames } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
 import { isStackName, type StackName, stackNames } from "#infra/local/ports.ts";
@@ -149,14 +150,20 @@ function send(message: SupervisorMessage): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }
 
+/** What a person is told: a Problem and a file of another user are no mistakes of the launcher. */
+function explain(error: unknown): string {
+  if (error instanceof Problem || !(error instanceof Error))
+    return error instanceof Error ? error.message : String(error);
+  return notPermitted(error) ?? error.stack ?? error.message;
+}
+
 // A closed terminal or pipe is no reason to leave the stack without its supervisor.
 process.stdout.on("error", () => {});
 
 try {
   await main();
 } catch (error) {
-  const text =
-    error instanceof Problem ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const text = explain(error);
   send({ failure: text });
   process.stderr.write(`${text}\n`);
   process.exitCode = 1;

@@ -1,3 +1,4 @@
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { elasticsearchArguments } from "#infra/local/elasticsearch-command.mjs";
 import {
@@ -141,18 +142,15 @@ function nats(stack: StackName): Part {
 
 function elasticsearch(stack: StackName): Part {
   const ports = portsOf(stack);
+  const data = dataFolder(stack, "elasticsearch");
   return {
     name: "elasticsearch",
     after: [],
     ports: ["elasticsearch", "elasticsearch_transport"],
+    prepare: async () => void (await mkdir(data, { recursive: true })),
     command: () => ({
       command: javaCommand(),
-      args: elasticsearchArguments(
-        elasticsearchHome,
-        dataFolder(stack, "elasticsearch"),
-        ports.elasticsearch,
-        ports.elasticsearch_transport,
-      ),
+      args: elasticsearchArguments(elasticsearchHome, data, ports.elasticsearch, ports.elasticsearch_transport),
       cwd: elasticsearchHome,
     }),
     check: httpCheck(`http://${HOST}:${ports.elasticsearch}/_cluster/health?wait_for_status=yellow&timeout=1s`),

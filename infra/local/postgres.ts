@@ -8,6 +8,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -52,8 +53,16 @@ export function postgresServer(folder: string, port: number) {
 
 /** Makes the cluster when there is none, and clears away what a killed server left behind. */
 export async function preparePostgres(folder: string, password: string): Promise<void> {
-  if (existsSync(folder)) await clearPidFile(folder);
-  else initializeCluster(folder, password);
+  if (!existsSync(folder)) return initializeCluster(folder, password);
+  await clearPidFile(folder);
+  giveTo(postgresUser(), folder);
+}
+
+/** Postgres wants its folder to be its own; root may have started it in another way the last time. */
+function giveTo(user: PostgresUser, folder: string): void {
+  if (user === "self") return;
+  const owner = user === "nobody" ? NOBODY_ID : 0;
+  if (statSync(folder).uid !== owner) spawnSync("chown", ["-R", `${owner}:${owner}`, folder]);
 }
 
 function initializeCluster(folder: string, password: string): void {

@@ -44,7 +44,8 @@ function checkPython(environment) {
 
 /** @param {Environment} environment */
 function checkMaven(environment) {
-  const maven = ask(environment, "mvn", ["-v"]);
+  // Java's statistics would be written below /tmp.
+  const maven = ask({ ...environment, MAVEN_OPTS: "-XX:-UsePerfData" }, "mvn", ["-v"]);
   if (!maven.found) return "Maven is missing. Mend it with: sudo apt-get install maven";
   const java = /Java version: (?:1\.)?(\d+)/.exec(maven.text)?.[1];
   const remedy = `Mend it with: sudo apt-get install openjdk-${JAVA_MAJOR_MIN}-jdk-headless, or point JAVA_HOME at one`;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { environment } from "#infra/local/config.mjs";
 import { releaseLock, waitForLock } from "#infra/local/lock.mjs";
 import { availableMemoryBytes, freeDiskBytes, shortages } from "#infra/local/machine.mjs";
+import { notPermitted } from "#infra/local/not-permitted.mjs";
 import { root, toolsFolder } from "#infra/local/paths.mjs";
 import { choosePostgresUser, POSTGRES_USER_REMEDY } from "#infra/local/postgres-user.mjs";
 import { missingTools, wrongMachine } from "#infra/local/prerequisites.mjs";
@@ -145,7 +146,8 @@ export async function main(args) {
   } catch (error) {
     progress.close();
     if (interrupted) console.error("Set-up interrupted. Run the same command again: it goes on.");
-    else console.error(error instanceof SetupError ? error.message : `The set-up failed: ${error}`);
+    else if (error instanceof SetupError) console.error(error.message);
+    else console.error((error instanceof Error && notPermitted(error)) || `The set-up failed: ${error}`);
     process.exitCode = 1;
   } finally {
     progress.close();

@@ -122,7 +122,12 @@ const elasticsearch = {
     mkdirSync(join(newElasticsearchHome, "plugins"));
     const pom = join(launcherFolder, "pom.xml");
     const args = ["-B", "-ntp", "-f", pom, "package", `-Dhome=${newElasticsearchHome}`];
-    await runTool("elasticsearch", "mvn", args, { environment, remedy: NETWORK_REMEDY });
+    // Java's statistics would be written outside the checkout, below /tmp.
+    const mavenOptions = `${environment.MAVEN_OPTS ?? ""} -XX:-UsePerfData`.trim();
+    await runTool("elasticsearch", "mvn", args, {
+      environment: { ...environment, MAVEN_OPTS: mavenOptions },
+      remedy: NETWORK_REMEDY,
+    });
     copyFileSync(
       join(launcherFolder, "plugin-descriptor.properties"),
       join(newElasticsearchHome, "modules", "transport-netty4", "plugin-descriptor.properties"),
@@ -133,7 +138,18 @@ const elasticsearch = {
     const jars = readdirSync(join(newElasticsearchHome, "lib")).map((name) => join("lib", name));
     const compiler = readdirSync(join(newElasticsearchHome, "compiler")).map((name) => join("compiler", name))[0] ?? "";
     const source = join(launcherFolder, "ElasticsearchLauncher.java");
-    const compile = ["-jar", compiler, "-21", "-proc:none", "-classpath", jars.join(":"), "-d", "classes", source];
+    const compile = [
+      "-XX:-UsePerfData",
+      "-jar",
+      compiler,
+      "-21",
+      "-proc:none",
+      "-classpath",
+      jars.join(":"),
+      "-d",
+      "classes",
+      source,
+    ];
     const options = { environment, cwd: newElasticsearchHome, remedy: "This is a mistake in the launcher: report it." };
     await runTool("elasticsearch", javaCommand(), compile, options);
     // Python's zip, because there is no jar tool; a jar, because the JVM keeps no quick start for loose classes.
@@ -150,7 +166,7 @@ const quickStart = {
   name: "elasticsearch-start",
   title: "Elasticsearch started once, for quick starts",
   tools: [],
-  inputs: [launcherFolder, pythonRequirements],
+  inputs: [launcherFolder, pythonRequirements, join(root, "infra", "local", "elasticsearch-command.mjs")],
   results: () => [elasticsearchHome],
   after: ["elasticsearch"],
   expectedBytes: 0,
@@ -159,6 +175,8 @@ const quickStart = {
     await finished("elasticsearch");
     const unfinished = "start.aot.new";
     const data = join(toolsFolder, "elasticsearch-start.tmp");
+    rmSync(data, { recursive: true, force: true });
+    mkdirSync(data);
     const command = elasticsearchTrainingArguments(elasticsearchHome, data, unfinished);
     const options = { environment, cwd: elasticsearchHome, remedy: "It only starts more slowly." };
     try {

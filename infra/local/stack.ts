@@ -15,10 +15,10 @@ import { endLeftovers, readState } from "#infra/local/state.ts";
  * What tests, benches and the command line need to know of a stack. A stack belongs to the checkout, not to the process
  * that started it: it runs until somebody stops it.
  */
-export { type Endpoints, endpoints, stackEnvironment } from "#infra/local/endpoints.ts";
+export { type Endpoints, endpoints } from "#infra/local/endpoints.ts";
 export type { PartName } from "#infra/local/parts.ts";
 export type { StackName } from "#infra/local/ports.ts";
-export { readStatus, type StackStatus } from "#infra/local/status.ts";
+export { readStatus } from "#infra/local/status.ts";
 
 /** Stopping takes its parts' own bounds, one order after the other; this is more than their sum. */
 const STOP_TIMEOUT_MS = 120_000;
