@@ -1,0 +1,136 @@
+#!/usr/bin/env node
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { OPTIONAL_COLUMNS, REQUIRED_COLUMNS } from "#cli/bank-transaction.ts";
+import { runDemo } from "#cli/demo.ts";
+import { demoFaults, historyReport, linesToTry, moneyTable, statement } from "#cli/demo-report.ts";
+import { defaultGateway, defaultLedger } from "#cli/endpoints.ts";
+import { readHistory } from "#cli/history.ts";
+import { importFile, Stopped } from "#cli/import.ts";
+import { importJson, importReport, isComplete } from "#cli/import-report.ts";
+import { GaveUp, Interrupted } from "#cli/patience.ts";
+import { Problem } from "#infra/local/problem.ts";
+
+/** The command line: reads arguments, runs a command, and says by the exit status how it went. */
+const EXIT_INCOMPLETE = 1;
+const EXIT_IMPOSSIBLE = 2;
+const EXIT_INTERRUPTED = 130;
+
+const MAX_SEED = 1_000_000_000;
+const MAX_PEOPLE = 1_000;
+const MAX_DAYS = 366;
+
+const IMPORT_HELP = `
+Columns (the first line names them, in any order):
+  ${REQUIRED_COLUMNS.join(", ")}
+  and, if the bank gives them, ${OPTIONAL_COLUMNS.join(", ")}
+
+Each account of the file becomes an account of its own owner, with the reference BOOK/ACCOUNT; the other side of a row is
+system:BOOK_cash, _interest, _fees, _penalties, _bank_XX or _KIND. The date becomes the effective time. Rows are posted by
+date, within a day in the file's order. A bad row is left out and named by its line; it does not stop the others.
+
+Exit status: 0 everything is in and adds up; 1 rows were left out, something differs, or it was cut off by a failure;
+2 nothing could be imported; 130 stopped by Ctrl-C (repeat the command to go on).`;
+
+const interrupted = new AbortController();
+// The first Ctrl-C ends the work in order; the second ends the process, since the listener is gone.
+for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupted.abort());
+// A reader that went away (`| head`) is no reason to stop posting.
+process.stdout.on("error", () => {});
+
+function commands(): Command {
+  const program = new Command("ledgermesh")
+    .description("Ledgermesh on the command line.")
+    .exitOverride()
+    .showHelpAfterError("(--help says more)");
+  program
+    .command("import")
+    .description("Take a bank's transactions (CSV) into the ledger; may be repeated, and goes on where it was cut off.")
+    .argument("<file>", "CSV with the columns below")
+    .option("--book <name>", "the book that the accounts belong to (default: by the file's name)")
+    .option("--ledger <host:port>", "the ledger's gRPC address", parseAddress, defaultLedger())
+    .option("--json", "print the result as one JSON object; progress goes to standard error")
+    .addHelpText("after", IMPORT_HELP)
+    .action(importCommand);
+  program
+    .command("demo")
+    .description("Send a made-up little economy through the ledger, and show an account's statement and URLs to try.")
+    .option("--seed <number>", "the same seed makes the same payments", wholeNumber(0, MAX_SEED), 1)
+    .option("--people <number>", "how many people pay each other", wholeNumber(1, MAX_PEOPLE), 60)
+    .option("--days <number>", "how many days they do, up to now", wholeNumber(1, MAX_DAYS), 30)
+    .option("--ledger <host:port>", "the ledger's gRPC address", parseAddress, defaultLedger())
+    .option("--gateway <url>", "the REST base URL", defaultGateway())
+    .action(demoCommand);
+  return program;
+}
+
+async function importCommand(
+  path: string,
+  options: { readonly book?: string; readonly ledger: string; readonly json?: true },
+): Promise<void> {
+  const asJson = options.json === true;
+  const result = await importFile({
+    path,
+    book: options.book,
+    ledger: options.ledger,
+    nowMs: Date.now(),
+    signal: interrupted.signal,
+    screen: asJson ? process.stderr : process.stdout,
+  });
+  process.stdout.write(asJson ? importJson(result) : importReport(result));
+  if (!isComplete(result)) process.exitCode = EXIT_INCOMPLETE;
+}
+
+async function demoCommand(options: {
+  readonly seed: number;
+  readonly people: number;
+  readonly days: number;
+  readonly ledger: string;
+  readonly gateway: string;
+}): Promise<void> {
+  const { gateway } = options;
+  const { signal } = interrupted;
+  const say = (text: string) => process.stdout.write(`${text}\n`);
+  const result = await runDemo({ ...options, nowMs: Date.now(), signal, screen: process.stdout });
+  say(moneyTable(result));
+  say(statement(result));
+  const { example, entries, position } = result;
+  const history = historyReport(
+    result,
+    gateway,
+    await readHistory(gateway, example.accountId, position, entries.length, signal),
+  );
+  say(history.text);
+  say(linesToTry(result, gateway));
+  const faults = demoFaults(result);
+  if (faults.length > 0) say(`NOT OK:\n${faults.join("\n")}`);
+  if (faults.length > 0 || history.fault) process.exitCode = EXIT_INCOMPLETE;
+}
+
+function wholeNumber(first: number, last: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= first && value <= last) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${first} to ${last}.`);
+  };
+}
+
+function parseAddress(text: string): string {
+  if (/^[^\s:/]+:\d{1,5}$/.test(text)) return text;
+  throw new InvalidArgumentError("It must be HOST:PORT.");
+}
+
+function exitStatusOf(error: unknown): number {
+  // Commander has said what is wrong.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_IMPOSSIBLE;
+  const expected = [Problem, Stopped, GaveUp, Interrupted].some((kind) => error instanceof kind);
+  if (!expected) throw error;
+  process.stderr.write(`${(error as Error).message}\n`);
+  if (error instanceof Problem) return EXIT_IMPOSSIBLE;
+  return interrupted.signal.aborted ? EXIT_INTERRUPTED : EXIT_INCOMPLETE;
+}
+
+try {
+  await commands().parseAsync();
+} catch (error) {
+  process.exitCode = exitStatusOf(error);
+}
