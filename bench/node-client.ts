@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { Agent, request } from "node:http";
 import { parseArgs } from "node:util";
 import { transferRequest } from "#bench/fund-accounts.ts";
+import { postTransfer } from "#bench/post-transfer.ts";
 import { randomPair } from "#bench/random-pair.ts";
+import { openRest } from "#bench/rest.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
 import { LedgerServiceClient, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
@@ -66,38 +66,8 @@ function grpcCaller(): MakeTransfer {
 }
 
 function restCaller(): MakeTransfer {
-  const agent = new Agent({ keepAlive: true, maxSockets: Number(flags.callers) });
+  const rest = openRest(`http://${flags.address}`, Number(flags.callers));
   return async (debit, credit) => {
-    const posting = {
-      debit_account_id: debit,
-      credit_account_id: credit,
-      amount_minor_units: AMOUNT_MINOR_UNITS.toString(),
-      currency: flags.currency,
-    };
-    const answer = await post(agent, JSON.stringify({ postings: [posting] }));
-    if (!answer.includes('"state":"POSTED"')) throw new Error(answer.slice(0, 300));
+    await postTransfer(rest, debit, credit, flags.currency);
   };
-}
-
-function post(agent: Agent, body: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const headers = {
-      "content-type": "application/json",
-      "content-length": Buffer.byteLength(body),
-      "idempotency-key": randomUUID(),
-    };
-    const sent = request(
-      `http://${flags.address}/v1/ledger/transfers`,
-      { method: "POST", agent, headers, timeout: CALL_TIMEOUT_MS },
-      (response) => {
-        let text = "";
-        response.setEncoding("utf8").on("data", (part: string) => {
-          text += part;
-        });
-        response.on("end", () => resolve(text)).on("error", reject);
-      },
-    );
-    sent.on("timeout", () => sent.destroy(new Error("no answer in time")));
-    sent.on("error", reject).end(body);
-  });
 }

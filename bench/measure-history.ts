@@ -1,0 +1,107 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Funded } from "#bench/fund-accounts.ts";
+import type { Measurement } from "#bench/measurement.ts";
+import { postTransfer } from "#bench/post-transfer.ts";
+import { randomPair } from "#bench/random-pair.ts";
+import { openRest, type Rest } from "#bench/rest.ts";
+
+/**
+ * How soon a transfer shows in the history of its account: a steady stream of transfers through REST, on a schedule of its
+ * own that waits for nobody, and for every tenth a reader who asks for the account's entries, without `x-read-after`,
+ * until the transfer is among them. The time runs from the answer to the transfer to the answer that shows it, so it
+ * includes the reader's pauses.
+ */
+export const TRANSFERS_PER_SECOND = 300;
+export const HISTORY_SECONDS = 60;
+const SAMPLE_EVERY = 10;
+const POLL_MS = 100;
+const GIVE_UP_AFTER_MS = 30_000;
+const MAX_CONNECTIONS = 256;
+const MAX_READER_CONNECTIONS = 64;
+const PAGE_SIZE = 50;
+const TICK_MS = 5;
+const FAILURES_SHOWN = 3;
+
+export interface HistoryMeasurement {
+  /** The transfers; their latency runs from the moment at which the schedule wanted them sent. */
+  readonly transfers: Measurement;
+  /** Of the sampled ones: until they were visible. */
+  readonly visible: Measurement;
+  readonly transferIds: readonly string[];
+  /** How often a reader was told to try again (429, 503): it did, and its clock went on. */
+  readonly readsRefused: number;
+}
+
+/** `groups`: accounts that can pay each other. Takes turns between the groups. */
+export async function measureHistory(
+  gateway: string,
+  groups: readonly Funded[],
+  signal: AbortSignal,
+  say: (line: string) => void,
+): Promise<HistoryMeasurement> {
+  const writing = openRest(gateway, MAX_CONNECTIONS);
+  const reading = openRest(gateway, MAX_READER_CONNECTIONS);
+  const transferIds: string[] = [];
+  const firstFailures: string[] = [];
+  const transferLatenciesUs: number[] = [];
+  const visibleUs: number[] = [];
+  let failed = 0;
+  let readsRefused = 0;
+  const fail = (error: unknown) => {
+    failed += 1;
+    if (failed <= FAILURES_SHOWN) firstFailures.push(String(error));
+  };
+
+  async function transferAndWatch(index: number, dueMs: number): Promise<void> {
+    const group = groups[index % groups.length] as Funded;
+    const [debit, credit] = randomPair(group.accountIds);
+    const transferId = await postTransfer(writing, debit, credit, group.currency);
+    const answeredMs = performance.now();
+    transferIds.push(transferId);
+    transferLatenciesUs.push((answeredMs - dueMs) * 1000);
+    if (index % SAMPLE_EVERY !== 0) return;
+    readsRefused += await waitUntilVisible(reading, credit, transferId, answeredMs);
+    visibleUs.push((performance.now() - answeredMs) * 1000);
+  }
+
+  try {
+    const total = TRANSFERS_PER_SECOND * HISTORY_SECONDS;
+    const startedMs = performance.now();
+    const running: Promise<void>[] = [];
+    while (running.length < total && !signal.aborted) {
+      const dueNow = Math.ceil(((performance.now() - startedMs) / 1000) * TRANSFERS_PER_SECOND);
+      for (const wanted = Math.min(dueNow, total); running.length < wanted; ) {
+        const index = running.length;
+        running.push(transferAndWatch(index, startedMs + (index * 1000) / TRANSFERS_PER_SECOND).catch(fail));
+        if (index % (10 * TRANSFERS_PER_SECOND) === 0) say(`  ${index} of ${total} transfers`);
+      }
+      await sleep(TICK_MS);
+    }
+    const measuredMs = performance.now() - startedMs;
+    await Promise.all(running);
+    const common = { acknowledged: transferIds.length, failed, firstFailures, measuredMs };
+    return {
+      transfers: { ...common, latenciesUs: Uint32Array.from(transferLatenciesUs) },
+      visible: { ...common, latenciesUs: Uint32Array.from(visibleUs) },
+      transferIds,
+      readsRefused,
+    };
+  } finally {
+    writing.close();
+    reading.close();
+  }
+}
+
+/** @returns how many reads were refused for the moment */
+async function waitUntilVisible(rest: Rest, accountId: string, transferId: string, sinceMs: number): Promise<number> {
+  const path = `/v1/history/entries?account_id=${accountId}&page_size=${PAGE_SIZE}`;
+  let refused = 0;
+  while (performance.now() - sinceMs < GIVE_UP_AFTER_MS) {
+    const { status, text } = await rest.get(path);
+    if (status === 200 && text.includes(transferId)) return refused;
+    if (status === 429 || status === 503) refused += 1;
+    else if (status !== 200) throw new Error(`the history answered HTTP ${status}: ${text.slice(0, 300)}`);
+    await sleep(POLL_MS);
+  }
+  throw new Error(`${transferId} is not visible after ${GIVE_UP_AFTER_MS / 1000} s`);
+}
