@@ -1,6 +1,6 @@
 import { AckPolicy, DeliverPolicy, type JsMsg, jetstream } from "@nats-io/jetstream";
 import { BackOff, pause, Wake } from "#lib/back-off.ts";
-import { LEDGER_STREAM, ledgerSubject } from "#lib/events.ts";
+import { LEDGER_STREAM, ledgerSubject, MAX_CHUNK_BYTES } from "#lib/events.ts";
 import type { Context } from "#services/projector/context.ts";
 
 /**
@@ -8,9 +8,9 @@ import type { Context } from "#services/projector/context.ts";
  * NATS, the stream or the consumer are away. What it misses, or gets twice, is the caller's to notice by the numbers.
  */
 
-const FETCH_CHUNKS = 16;
-/** Chunks are below 512 KB: 24 MB at most, per shard. */
-const MAX_CHUNKS_IN_HAND = 48;
+const MAX_FETCH_CHUNKS = 64;
+/** Per shard. What a fetch may bring at most is reserved: most chunks are far smaller than MAX_CHUNK_BYTES. */
+const MAX_BYTES_IN_HAND = 32 * 1024 * 1024;
 const FETCH_EXPIRES_MS = 5_000;
 /** A fetch that has not ended so long after its time hangs. */
 const FETCH_GRACE_MS = 2_000;
@@ -26,6 +26,7 @@ export class ChunkReader {
   readonly arrived = new Wake();
   readonly #room = new Wake();
   readonly #chunks: JsMsg[] = [];
+  #bytesInHand = 0;
   readonly #ctx: Context;
   readonly #shard: number;
   readonly #signal: AbortSignal;
@@ -42,7 +43,10 @@ export class ChunkReader {
   /** The next chunk in hand, in the order of their coming. */
   take(): JsMsg | undefined {
     const chunk = this.#chunks.shift();
-    if (chunk !== undefined && this.#chunks.length === MAX_CHUNKS_IN_HAND - FETCH_CHUNKS) this.#room.notify();
+    if (chunk !== undefined) {
+      this.#bytesInHand -= chunk.data.length;
+      this.#room.notify();
+    }
     return chunk;
   }
 
@@ -82,17 +86,23 @@ export class ChunkReader {
     });
     const consumer = await client.consumers.get(LEDGER_STREAM, name);
     while (!this.#signal.aborted) {
-      if (this.#chunks.length > MAX_CHUNKS_IN_HAND - FETCH_CHUNKS) {
+      const room = Math.floor((MAX_BYTES_IN_HAND - this.#bytesInHand) / MAX_CHUNK_BYTES);
+      if (room < 1) {
         await this.#room.wait(ROOM_POLL_MS, this.#signal);
         continue;
       }
-      const chunks = await consumer.fetch({ max_messages: FETCH_CHUNKS, expires: FETCH_EXPIRES_MS, bind: true });
+      const chunks = await consumer.fetch({
+        max_messages: Math.min(room, MAX_FETCH_CHUNKS),
+        expires: FETCH_EXPIRES_MS,
+        bind: true,
+      });
       const stop = () => chunks.stop();
       const watchdog = setTimeout(stop, FETCH_EXPIRES_MS + FETCH_GRACE_MS);
       this.#signal.addEventListener("abort", stop, { once: true });
       try {
         for await (const chunk of chunks) {
           this.#chunks.push(chunk);
+          this.#bytesInHand += chunk.data.length;
           this.arrived.notify();
           backOff.reset();
         }

@@ -24,7 +24,8 @@ import { DocumentWriter, isVersionConflict } from "#services/projector/write-doc
 
 /** So many documents are written at once: what is in memory is bounded by documents, since events differ much in size. */
 const MAX_DOCUMENTS_PER_WRITE = 10_000;
-const MAX_CHUNKS_PER_WRITE = 16;
+/** Taken from the chunks in hand before the next look at what is due: the more is waiting, the bigger the bulks. */
+const MAX_EVENTS_PER_ROUND = 5_000n;
 /** Events are 60 KB at most. */
 const MAX_EVENTS_PER_FETCH = 1_000;
 /** A refresh costs about as much as writing hundreds of documents. */
@@ -141,18 +142,19 @@ class ShardProjection {
 
   /** Takes and writes what is in the chunks in hand. Answers whether there were any. */
   async #takeChunks(): Promise<boolean> {
-    let count = 0;
-    for (; count < MAX_CHUNKS_PER_WRITE; count += 1) {
-      const chunk = this.#reader.take();
-      if (chunk === undefined) break;
+    const before = this.#taken;
+    let chunk = this.#reader.take();
+    const took = chunk !== undefined;
+    for (; chunk !== undefined; chunk = this.#reader.take()) {
       for (const event of this.#decode(chunk)) {
         if (event.number > this.#taken + 1n) await this.#fetchUpTo(event.number - 1n);
         if (event.number === this.#taken + 1n) await this.#take(event);
       }
       this.#unacknowledged.push(chunk);
+      if (this.#taken - before >= MAX_EVENTS_PER_ROUND) break;
     }
     await this.#write();
-    return count > 0;
+    return took;
   }
 
   /** The events of a chunk; none of one that is not ours, so that its numbers are fetched as missing. */

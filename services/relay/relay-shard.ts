@@ -24,8 +24,8 @@ import { lagEvents, publishedChunks, publishedEvents } from "#services/relay/met
 
 /** Of one round: two full chunks, at most 60 MB when every transfer has 100 postings. */
 const ROUND_EVENTS = 2 * MAX_CHUNK_EVENTS;
-/** Between two reads when there is little to do: events that come in between share a chunk. */
-const ROUND_INTERVAL_MS = 20;
+/** From one round to the next when there is little to do: events that come in between share a chunk, and a round's cost. */
+const ROUND_INTERVAL_MS = 50;
 /** Hints may get lost: this is how long an event then waits. */
 const POLL_MS = 1_000;
 const ACKNOWLEDGE_TIMEOUT_MS = 5_000;
