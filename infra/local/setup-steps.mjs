@@ -168,11 +168,12 @@ const quickStart = {
   tools: [],
   inputs: [launcherFolder, pythonRequirements, join(root, "infra", "local", "elasticsearch-command.mjs")],
   results: () => [elasticsearchHome],
-  after: ["elasticsearch"],
+  after: ["elasticsearch", "python"],
   expectedBytes: 0,
   arrivesIn: [],
   async run(finished) {
     await finished("elasticsearch");
+    await finished("python");
     const unfinished = "start.aot.new";
     const data = join(toolsFolder, "elasticsearch-start.tmp");
     rmSync(data, { recursive: true, force: true });
