@@ -256,10 +256,6 @@ return function(values, contract)
     end
   end
 
-  local function within_key(key)
-    return within('["' .. values.excerpt(key, MAX_EXCERPT_BYTES) .. '"]')
-  end
-
   local function check_string_map(position)
     if byte(text, position) ~= OPEN_BRACE then return mistyped(position, "an object") end
     local c
@@ -273,13 +269,13 @@ return function(values, contract)
       local key = decoded(position + 1, closing - 1)
       if seen[key] then
         refuse("DUPLICATE_FIELD", "is given twice")
-        return within_key(key)
+        return within(values.excerpt(key, MAX_EXCERPT_BYTES))
       end
       seen[key] = true
       position, c = skip_space(closing + 1)
       if c ~= COLON then return broken(position, "a colon") end
       local after = check_string((skip_space(position + 1)))
-      if not after then return within_key(key) end
+      if not after then return within(values.excerpt(key, MAX_EXCERPT_BYTES)) end
       position, c = skip_space(after)
       if c == CLOSE_BRACE then return position + 1 end
       if c ~= COMMA then return broken(position, "a comma or the end of the object") end

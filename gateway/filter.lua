@@ -71,7 +71,7 @@ end
 local NO_GRPC = { reason = "ROUTE_NOT_FOUND", description = "gRPC is not offered here, only JSON" }
 
 local function is_grpc(content_type)
-  return find(lower(content_type), "application/grpc", 1, true) ~= nil
+  return content_type ~= "application/json" and find(lower(content_type), "application/grpc", 1, true) ~= nil
 end
 
 local function is_json(content_type)
@@ -135,7 +135,8 @@ return function(values, check_body, check_query)
     local status = headers:get(":status")
     if byte(status) < FOUR then
       -- To a request that claims to be gRPC, Envoy's own answers are too, whatever envoy_on_request said.
-      if is_grpc(headers:get("content-type") or "") then
+      local content_type = headers:get("content-type")
+      if content_type and is_grpc(content_type) then
         headers:replace(":status", "404")
         headers:replace("content-type", "application/json")
         local length = handle:body(true):setBytes(error_body(NOT_FOUND, NO_GRPC))

@@ -8,18 +8,18 @@
 
 type Json = Record<string, unknown>;
 
-interface LocalReply {
-  /** Envoy's flags for why it answers by itself; any of them. */
-  readonly flags?: readonly string[];
-  /** The status that Envoy chose. */
-  readonly httpStatus?: number;
-  /** The status to answer with; Envoy's own when not given. */
-  readonly answerStatus?: number;
+interface ErrorAnswer {
   /** A number of google.rpc.Code. */
   readonly code: number;
   readonly reason: string;
   readonly message: string;
+  /** Trying again later can help; filter.lua makes the header Retry-After of it. */
+  readonly retryAfterSeconds?: number;
 }
+
+/** Which of Envoy's own answers it is for: by any of Envoy's flags for why it answers, or by the status it chose. */
+type LocalReply = ErrorAnswer &
+  ({ readonly flags: readonly string[]; readonly answerStatus: number } | { readonly httpStatus: number });
 
 const INVALID_ARGUMENT = 3;
 const DEADLINE_EXCEEDED = 4;
@@ -57,6 +57,7 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     code: UNAVAILABLE,
     reason: "OVERLOADED",
     message: "too many calls are under way; nothing has happened, try again later",
+    retryAfterSeconds: 1,
   },
   // No connection to the service came about.
   {
@@ -65,6 +66,7 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     code: UNAVAILABLE,
     reason: "SERVICE_UNAVAILABLE",
     message: "the service cannot be reached; nothing has happened, try again later",
+    retryAfterSeconds: 1,
   },
   {
     httpStatus: 404,
@@ -107,6 +109,7 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     code: UNAVAILABLE,
     reason: "OVERLOADED",
     message: "the gateway cannot take this call now; nothing has happened, try again later",
+    retryAfterSeconds: 1,
   },
   {
     httpStatus: 500,
@@ -141,29 +144,29 @@ export function localReplyConfig(): Json {
       WRITTEN_BY_LUA,
       ...LOCAL_REPLIES.map((reply) => ({
         filter: toFilter(reply),
-        ...(reply.answerStatus !== undefined && { status_code: reply.answerStatus }),
-        body_format_override: errorFormat(reply.code, reply.reason, reply.message),
+        ...("answerStatus" in reply && { status_code: reply.answerStatus }),
+        body_format_override: errorFormat(reply),
       })),
     ],
     // The others are 4xx: the request is at fault, and Envoy says how.
-    body_format: errorFormat(INVALID_ARGUMENT, "MALFORMED_REQUEST", ENVOYS_WORDS),
+    body_format: errorFormat({ code: INVALID_ARGUMENT, reason: "MALFORMED_REQUEST", message: ENVOYS_WORDS }),
   };
 }
 
-function toFilter({ flags, httpStatus }: LocalReply): Json {
-  if (flags !== undefined) return { response_flag_filter: { flags } };
+function toFilter(reply: LocalReply): Json {
+  if ("flags" in reply) return { response_flag_filter: { flags: reply.flags } };
   return {
-    status_code_filter: { comparison: { op: "EQ", value: { default_value: httpStatus, runtime_key: "none" } } },
+    status_code_filter: { comparison: { op: "EQ", value: { default_value: reply.httpStatus, runtime_key: "none" } } },
   };
 }
 
-/** Envoy escapes what it puts in for `%…%`. */
-function errorFormat(code: number, reason: string, message: string): Json {
-  const errorInfo = {
-    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-    reason,
-    domain: "ledgermesh",
-    metadata: {},
-  };
-  return { json_format: { code, message, details: [errorInfo] } };
+/** google.rpc.Status; Envoy escapes what it puts in for `%…%`. */
+function errorFormat({ code, reason, message, retryAfterSeconds }: ErrorAnswer): Json {
+  const details: Json[] = [
+    { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason, domain: "ledgermesh", metadata: {} },
+  ];
+  if (retryAfterSeconds !== undefined) {
+    details.push({ "@type": "type.googleapis.com/google.rpc.RetryInfo", retry_delay: `${retryAfterSeconds}s` });
+  }
+  return { json_format: { code, message, details } };
 }

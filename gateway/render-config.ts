@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { renderBootstrap } from "#gateway/bootstrap.ts";
-import { readConfig } from "#gateway/config.ts";
+import { type GatewayConfig, readConfig } from "#gateway/config.ts";
 import { type ClusterName, readContract } from "#gateway/contract.ts";
 
 /** The services that are reachable from outside. A service that is not named here does not exist for the gateway. */
@@ -10,20 +10,24 @@ const SERVICES: Readonly<Record<string, ClusterName>> = {
   "ledgermesh.reporting.v1.HistoryService": "reporting",
 };
 
-/** Writes the configuration of Envoy: `node gateway/render-config.ts --out FILE`. */
-const { values: args } = parseArgs({ options: { out: { type: "string" } } });
-if (args.out === undefined) throw new Error("--out FILE is missing");
+/** The configuration of Envoy as JSON, from the generated descriptor set and the Lua files beside this one. */
+export function renderConfig(config: GatewayConfig): string {
+  const read = (path: string) => readFileSync(new URL(path, import.meta.url));
+  const descriptorSet = read("../generated/descriptors.binpb");
+  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), descriptorSet, {
+    values: read("values.lua").toString(),
+    checkBody: read("check-body.lua").toString(),
+    checkQuery: read("check-query.lua").toString(),
+    filter: read("filter.lua").toString(),
+  });
+  return JSON.stringify(bootstrap, undefined, 1);
+}
 
-const root = new URL("./", import.meta.url);
-const source = (name: string) => readFileSync(new URL(name, root), "utf8");
-const descriptorSet = readFileSync(new URL("../generated/descriptors.binpb", root));
-const bootstrap = renderBootstrap(readConfig(), readContract(descriptorSet, SERVICES), descriptorSet, {
-  values: source("values.lua"),
-  checkBody: source("check-body.lua"),
-  checkQuery: source("check-query.lua"),
-  filter: source("filter.lua"),
-});
-
-// Whole or not at all: Envoy may start while it is written.
-writeFileSync(`${args.out}.new`, JSON.stringify(bootstrap, undefined, 1));
-renameSync(`${args.out}.new`, args.out);
+/** `node gateway/render-config.ts --out FILE` */
+if (import.meta.main) {
+  const { out } = parseArgs({ options: { out: { type: "string" } } }).values;
+  if (out === undefined) throw new Error("--out FILE is missing");
+  // Whole or not at all.
+  writeFileSync(`${out}.new`, renderConfig(readConfig()));
+  renameSync(`${out}.new`, out);
+}

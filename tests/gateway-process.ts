@@ -1,0 +1,106 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { renderConfig } from "#gateway/render-config.ts";
+import { envoyCommand } from "#infra/local/paths.mjs";
+import { unary } from "#lib/grpc-server.ts";
+import { createLogger } from "#lib/log.ts";
+import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
+import { eventually } from "#tests/stack.ts";
+
+/** What reached the services behind the gateway. */
+export interface SeenCall {
+  /** `CreateTransfer` */
+  readonly method: string;
+  readonly request: unknown;
+  readonly headers: Readonly<Record<string, unknown>>;
+}
+
+/** A gateway of its own on free ports, with stand-ins for the services. */
+export interface GatewayProcess {
+  readonly url: string;
+  readonly seen: readonly SeenCall[];
+  /** Breaks the connections of the stand-ins and refuses new ones. */
+  breakServices(): void;
+  stop(): void;
+}
+
+/** Answers a call of a stand-in; undefined stands for the empty answer. Throws a Refusal. */
+export type StandIn = (call: SeenCall) => Promise<object | undefined>;
+
+/** `adjust` may change the rendered configuration, to make times and bounds small enough for a test. */
+export async function startGateway(
+  standIn: StandIn = () => Promise.resolve(undefined),
+  adjust: (config: string) => string = (config) => config,
+): Promise<GatewayProcess> {
+  const seen: SeenCall[] = [];
+  const server = new Server();
+  for (const definition of [LedgerServiceService, HistoryServiceService]) {
+    server.addService(definition, standInsFor(definition, seen, standIn));
+  }
+  const servicePort = await new Promise<number>((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, port) =>
+      error === null ? resolve(port) : reject(error),
+    );
+  });
+
+  const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
+  const services = { host: "127.0.0.1", port: servicePort };
+  const config = renderConfig({ port: 0, adminPort: 0, ledger: services, reporting: services });
+  const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];
+  writeFileSync(configFile, adjust(config));
+  const options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];
+  const envoy = spawn(envoyCommand(), ["-c", configFile, "--admin-address-path", adminFile, ...options], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  const stop = () => {
+    envoy.kill("SIGKILL");
+    server.forceShutdown();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.once("exit", stop);
+
+  let url = "";
+  await eventually(async () => {
+    const admin = readFileSync(adminFile, "utf8");
+    if (!(await fetch(`http://${admin}/ready`)).ok) return false;
+    const listeners = (await (await fetch(`http://${admin}/listeners?format=json`)).json()) as ListenersAnswer;
+    const port = listeners.listener_statuses[0]?.local_address.socket_address.port_value;
+    url = `http://127.0.0.1:${port}`;
+    return port !== undefined;
+  }, "the gateway is ready");
+  return { url, seen, breakServices: () => server.forceShutdown(), stop };
+}
+
+interface ListenersAnswer {
+  readonly listener_statuses: readonly {
+    readonly local_address: { readonly socket_address: { readonly port_value: number } };
+  }[];
+}
+
+function standInsFor(definition: ServiceDefinition, seen: SeenCall[], standIn: StandIn): UntypedServiceImplementation {
+  const log = createLogger("stand-in");
+  log.level = "silent";
+  return Object.fromEntries(
+    Object.entries(definition).map(([name, method]) => {
+      const emptyAnswer = method.responseDeserialize(Buffer.alloc(0)) as object;
+      const handler: Parameters<typeof unary>[2] = async (headers, request) => {
+        const call = { method: method.path.slice(method.path.lastIndexOf("/") + 1), request, headers } as SeenCall;
+        seen.push(call);
+        return (await standIn(call)) ?? emptyAnswer;
+      };
+      const answer: handleUnaryCall<unknown, unknown> = (call, callback) =>
+        unary(call.metadata.getMap(), log, handler)(call, callback);
+      return [name, answer];
+    }),
+  );
+}
