@@ -18,3 +18,9 @@ export function goEnvironment(): NodeJS.ProcessEnv {
     CGO_ENABLED: "0",
   };
 }
+
+/** What a make of another checkout runs with: nothing of the make that may have started us. */
+export function outerEnvironment(): NodeJS.ProcessEnv {
+  const { MAKEFLAGS: _, MFLAGS: __, MAKELEVEL: ___, ...environment } = process.env;
+  return environment;
+}

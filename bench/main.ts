@@ -4,10 +4,13 @@ import type { Harness } from "#bench/harness.ts";
 import { LEDGER_WORKLOADS, runLedgerWorkloads } from "#bench/ledger-workloads.ts";
 import { openLoadClient } from "#bench/load-client.ts";
 import { describeMachine } from "#bench/machine.ts";
+import { measureFreshStart } from "#bench/measure-fresh-start.ts";
 import { formatTable, type Row } from "#bench/table.ts";
 import { endpoints, type PartName, startStack, stopStack } from "#infra/local/stack.ts";
 
 const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
+/** Takes minutes, most of them for fetching: only when asked for. */
+const FRESH_START = "fresh-start";
 const DEFAULT_SECONDS = 10;
 const DEFAULT_ROUNDS = 3;
 const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in one run and in turns.
@@ -17,6 +20,7 @@ const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in o
   --seconds N    per measurement (default ${DEFAULT_SECONDS}; "history" takes a minute in any case)
   --rounds N     how often raw line, gRPC and REST take turns (default ${DEFAULT_ROUNDS})
   --only A,B     some of: ${WORKLOADS.join(", ")}
+  --fresh-start  also the time from a clone to the first transfer (or alone: --only ${FRESH_START})
   --strict       exit with 1 when a bound is missed
   --json         the results as JSON on standard output
   --running      measure the stack "bench" that runs already, and leave it running
@@ -34,6 +38,7 @@ const { values: args } = parseArgs({
     seconds: { type: "string", default: String(DEFAULT_SECONDS) },
     rounds: { type: "string", default: String(DEFAULT_ROUNDS) },
     only: { type: "string", default: WORKLOADS.join(",") },
+    "fresh-start": { type: "boolean", default: false },
     strict: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     running: { type: "boolean", default: false },
@@ -45,7 +50,7 @@ else process.exitCode = await main();
 
 async function main(): Promise<number> {
   const only = args.only.split(",");
-  const unknown = only.find((name) => !WORKLOADS.includes(name));
+  const unknown = only.find((name) => ![...WORKLOADS, FRESH_START].includes(name));
   const [seconds, rounds] = [Number(args.seconds), Number(args.rounds)];
   if (unknown !== undefined || !(seconds >= 1) || !(Number.isInteger(rounds) && rounds >= 1)) {
     say(unknown === undefined ? "--seconds and --rounds are numbers from 1 on." : `There is no workload "${unknown}".`);
@@ -65,6 +70,7 @@ async function main(): Promise<number> {
       rows.push(...(await onStack(NOT_FOR_THE_LEDGER, signal, () => runLedgerWorkloads(harness()))));
     }
     if (FULL_WORKLOADS.some(wanted)) rows.push(...(await onStack([], signal, () => runFullWorkloads(harness()))));
+    if (args["fresh-start"] || wanted(FRESH_START)) rows.push(...(await runFreshStart(signal)));
     const machine = describeMachine();
     if (args.json) process.stdout.write(`${JSON.stringify({ machine, client: client.name, rows }, undefined, 2)}\n`);
     else process.stdout.write(`\n${machine.join("\n")}\n\n${formatTable(rows)}\n`);
@@ -74,6 +80,16 @@ async function main(): Promise<number> {
     else say(`the bench failed: ${error instanceof Error ? error.stack : error}`);
     return 1;
   }
+}
+
+async function runFreshStart(signal: AbortSignal): Promise<Row[]> {
+  say("cloning HEAD, setting up and starting everything there");
+  const { setUpAndStartMs, toFirstTransferMs } = await measureFreshStart(signal, say);
+  const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+  return [
+    { workload: "from a clone to a system that is ready", figure: seconds(setUpAndStartMs) },
+    { workload: "from a clone to the first transfer by REST", figure: seconds(toFirstTransferMs) },
+  ];
 }
 
 /** Runs work on a fresh stack and stops it whatever happens. */

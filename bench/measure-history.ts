@@ -60,7 +60,8 @@ export async function measureHistory(
     transferIds.push(transferId);
     transferLatenciesUs.push((answeredMs - dueMs) * 1000);
     if (index % SAMPLE_EVERY !== 0) return;
-    readsRefused += await waitUntilVisible(reading, credit, transferId, answeredMs);
+    const refused = await waitUntilVisible(reading, credit, transferId, answeredMs);
+    readsRefused += refused;
     visibleUs.push((performance.now() - answeredMs) * 1000);
   }
 
