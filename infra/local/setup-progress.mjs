@@ -12,23 +12,23 @@ const CLEAR_LINE = "\r\x1b[K";
  * @param {NodeJS.WriteStream} out
  */
 export function createProgress(out) {
-  /** @type {Map<string, { fetch: Fetch, bytes: number }>} */
-  const running = new Map();
+  /** @type {Map<string, { fetch: Fetch, bytes: number, done: boolean }>} */
+  const fetches = new Map();
   const live = out.isTTY === true;
   let drawn = false;
 
   function draw() {
-    const parts = [...running.values()].map((entry) => {
+    const all = [...fetches.values()];
+    const running = all.filter((entry) => !entry.done);
+    if (running.length === 0) return;
+    for (const entry of running) {
       // What is on the disk can shrink (temporary files), a bar should not.
       entry.bytes = Math.min(entry.fetch.expectedBytes, Math.max(entry.bytes, entry.fetch.arrivedBytes()));
-      return entry;
-    });
-    if (parts.length === 0) return;
-    const expected = parts.reduce((sum, { fetch }) => sum + fetch.expectedBytes, 0);
-    const arrived = parts.reduce((sum, { bytes }) => sum + bytes, 0);
-    const filled = Math.floor((arrived / expected) * BAR_WIDTH);
-    const bar = "#".repeat(filled).padEnd(BAR_WIDTH, "-");
-    const names = parts.map(({ fetch }) => fetch.name).join(", ");
+    }
+    const expected = all.reduce((sum, { fetch }) => sum + fetch.expectedBytes, 0);
+    const arrived = all.reduce((sum, { bytes }) => sum + bytes, 0);
+    const bar = "#".repeat(Math.floor((arrived / expected) * BAR_WIDTH)).padEnd(BAR_WIDTH, "-");
+    const names = running.map(({ fetch }) => fetch.name).join(", ");
     const line = `  [${bar}] ${Math.floor(arrived / MB)} of about ${Math.floor(expected / MB)} MB: ${names}`;
     out.write(`${CLEAR_LINE}${line.slice(0, (out.columns || 80) - 1)}`);
     drawn = true;
@@ -43,11 +43,12 @@ export function createProgress(out) {
     },
     /** @param {Fetch} fetch */
     begin(fetch) {
-      running.set(fetch.name, { fetch, bytes: 0 });
+      fetches.set(fetch.name, { fetch, bytes: 0, done: false });
     },
     /** @param {string} name */
     end(name) {
-      running.delete(name);
+      const entry = fetches.get(name);
+      if (entry !== undefined) Object.assign(entry, { bytes: entry.fetch.expectedBytes, done: true });
     },
     close() {
       clearInterval(timer);
