@@ -17,6 +17,8 @@ import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { eventually } from "#tests/stack.ts";
 
+const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
+
 /** What reached the services behind the gateway. */
 export interface SeenCall {
   /** `CreateTransfer` */
@@ -43,7 +45,7 @@ export async function startGateway(
   adjust: (config: string) => string = (config) => config,
 ): Promise<GatewayProcess> {
   const seen: SeenCall[] = [];
-  const server = new Server();
+  const server = new Server({ "grpc.max_receive_message_length": MAX_MESSAGE_BYTES });
   for (const definition of [LedgerServiceService, HistoryServiceService]) {
     server.addService(definition, standInsFor(definition, seen, standIn));
   }

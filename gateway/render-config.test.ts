@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readConfig } from "#gateway/config.ts";
+import { renderConfig } from "#gateway/render-config.ts";
+
+const ENVIRONMENT = {
+  LEDGERMESH_GATEWAY_PORT: "8080",
+  LEDGERMESH_GATEWAY_ADMIN_PORT: "8081",
+  LEDGERMESH_LEDGER_ADDRESS: "127.0.0.1:7001",
+  LEDGERMESH_REPORTING_ADDRESS: "reporting.internal:7002",
+};
+
+interface Rendered {
+  readonly admin: { readonly address: Socket };
+  readonly static_resources: {
+    readonly listeners: readonly { readonly address: Socket; readonly filter_chains: unknown }[];
+    readonly clusters: readonly { readonly name: string; readonly type: string; readonly load_assignment: unknown }[];
+  };
+}
+
+interface Socket {
+  readonly socket_address: { readonly address: string; readonly port_value: number };
+}
+
+interface Route {
+  readonly match: {
+    readonly path?: string;
+    readonly safe_regex?: { readonly regex: string };
+    readonly prefix?: string;
+  };
+  readonly route?: { readonly cluster: string; readonly timeout: string };
+  readonly direct_response?: { readonly status: number };
+}
+
+const rendered = JSON.parse(renderConfig(readConfig(ENVIRONMENT))) as Rendered;
+
+/** Everything of that name, at any depth. */
+function findAll(value: unknown, name: string): unknown[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => [...(key === name ? [inner] : []), ...findAll(inner, name)]);
+}
+
+const routes = findAll(rendered, "routes")[0] as readonly Route[];
+const leading = routes.filter(({ route }) => route !== undefined);
+
+test("it listens on loopback only, admin too", () => {
+  const { admin, static_resources } = rendered;
+  for (const { address } of [admin, ...static_resources.listeners]) {
+    assert.equal(address.socket_address.address, "127.0.0.1");
+  }
+  assert.equal(admin.address.socket_address.port_value, 8081);
+  assert.deepEqual(
+    static_resources.listeners.map(({ address }) => address.socket_address.port_value),
+    [8080],
+  );
+});
+
+test("a service is found at an address, or by name", () => {
+  const [ledger, reporting] = rendered.static_resources.clusters;
+  assert.deepEqual([ledger?.name, ledger?.type], ["ledger", "STATIC"]);
+  assert.deepEqual([reporting?.name, reporting?.type], ["reporting", "STRICT_DNS"]);
+  assert.deepEqual(findAll(reporting, "socket_address"), [{ address: "reporting.internal", port_value: 7002 }]);
+});
+
+test("only the RPCs of the listed services lead anywhere", () => {
+  assert.deepEqual(
+    leading.map(({ match, route }) => [match.path ?? match.safe_regex?.regex, route?.cluster]),
+    [
+      ["/v1/ledger/accounts", "ledger"],
+      ["/v1/ledger/accounts:batchCreate", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+/entries", "ledger"],
+      ["/v1/ledger/transfers", "ledger"],
+      ["/v1/ledger/transfers:batch", "ledger"],
+      ["/v1/ledger/transfers/[^/:]+", "ledger"],
+      ["/v1/history/entries", "reporting"],
+      ["/v1/history/transfers", "reporting"],
+    ],
+  );
+  const [last] = routes.slice(-1);
+  assert.deepEqual([last?.match.prefix, last?.direct_response?.status], ["/", 404]);
+});
+
+test("a command has longer than its service's 5 s, and a batch longer than a command", () => {
+  const timeouts = new Map(leading.map(({ match, route }) => [match.path, route?.timeout]));
+  assert.equal(timeouts.get("/v1/ledger/transfers"), "6s");
+  assert.equal(timeouts.get("/v1/ledger/transfers:batch"), "30s");
+  assert.deepEqual(findAll(rendered, "max_request_bytes"), [8 * 1024 * 1024, 8 * 1024 * 1024, 64 * 1024]);
+});
+
+test("a missing or malformed setting is named", () => {
+  const cases: [name: keyof typeof ENVIRONMENT, value: string | undefined, message: RegExp][] = [
+    ["LEDGERMESH_GATEWAY_PORT", undefined, /^LEDGERMESH_GATEWAY_PORT is not set$/],
+    ["LEDGERMESH_GATEWAY_ADMIN_PORT", "65536", /^LEDGERMESH_GATEWAY_ADMIN_PORT is "65536": not a port/],
+    ["LEDGERMESH_LEDGER_ADDRESS", "127.0.0.1", /^LEDGERMESH_LEDGER_ADDRESS is "127.0.0.1": not host:port$/],
+    ["LEDGERMESH_REPORTING_ADDRESS", "a:0", /^LEDGERMESH_REPORTING_ADDRESS is "a:0": not host:port$/],
+  ];
+  for (const [name, value, message] of cases) {
+    assert.throws(() => readConfig({ ...ENVIRONMENT, [name]: value }), { message });
+  }
+});
