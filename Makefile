@@ -12,6 +12,8 @@ WITHOUT ?=
 PART ?=
 OPTIONS = --stack $(STACK) $(if $(WITHOUT),--without $(WITHOUT))
 NODE_MISSING := Node 20 or newer is missing. Mend it with: https://nodejs.org/en/download, or on Debian: sudo apt-get install nodejs npm
+# For targets that have nothing to do before the first set-up.
+NEEDS_SETUP := test -x $(NODE) || { echo 'Nothing is set up yet. Mend it: make setup' >&2; exit 1; }
 # The contract that clients were given; a change that breaks them fails `make check`.
 PROTO_BASELINE := proto/baseline.binpb
 
@@ -29,15 +31,19 @@ start: setup ## start everything in the background; returns when it is ready
 	@$(LAUNCHER) start $(OPTIONS)
 
 stop: ## stop everything
-	@test ! -x $(NODE) || $(LAUNCHER) stop --stack $(STACK)
+	@$(NEEDS_SETUP)
+	@$(LAUNCHER) stop --stack $(STACK)
 
-status: setup ## what runs, where, since when
+status: ## what runs, where, since when
+	@$(NEEDS_SETUP)
 	@$(LAUNCHER) status --stack $(STACK)
 
-logs: setup ## follow the logs; PART=ledger follows one part
+logs: ## follow the logs; PART=ledger follows one part
+	@$(NEEDS_SETUP)
 	@$(LAUNCHER) logs $(PART) --stack $(STACK)
 
-reset: setup ## stop, then wipe all data; FORCE=1 does not ask
+reset: ## stop, then wipe all data; FORCE=1 does not ask
+	@$(NEEDS_SETUP)
 	@$(LAUNCHER) reset $(if $(FORCE),--force) --stack $(STACK)
 
 generate: ## make TypeScript and descriptors from proto/ anew

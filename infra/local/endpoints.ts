@@ -1,6 +1,7 @@
 import { secretsFolder } from "#infra/local/folders.ts";
-import { type PortName, type Ports, portsOf, type StackName } from "#infra/local/ports.ts";
+import type { PortName, Ports, StackName } from "#infra/local/ports.ts";
 import { natsPassword, pageTokenKeyFile, type Role, rolePassword, superuserPassword } from "#infra/local/secrets.ts";
+import { stackPorts } from "#infra/local/stack-ports.ts";
 
 export const DATABASE = "ledgermesh";
 export const SUPERUSER_ROLE = "postgres";
@@ -17,12 +18,12 @@ const postgresUrl = (role: string, password: string, port: number) =>
   `postgres://${role}:${password}@${HOST}:${port}/${DATABASE}`;
 
 /** The connection strings of all shards for a role of ours, in shard order. */
-export function shardUrls(stack: StackName, role: Role, ports: Ports = portsOf(stack)): string[] {
+export function shardUrls(stack: StackName, role: Role, ports: Ports = stackPorts(stack)): string[] {
   return shardPorts.map((name) => postgresUrl(role, rolePassword(stack, role), ports[name]));
 }
 
 /** The same for Postgres' superuser: migrations, tests and benches. */
-export function superuserShardUrls(stack: StackName, ports: Ports = portsOf(stack)): string[] {
+export function superuserShardUrls(stack: StackName, ports: Ports = stackPorts(stack)): string[] {
   return shardPorts.map((name) => postgresUrl(SUPERUSER_ROLE, superuserPassword(stack), ports[name]));
 }
 
@@ -44,7 +45,7 @@ export interface Endpoints {
 
 /** Where the parts of a stack are reached. Throws a Problem when the stack was never started (no secrets yet). */
 export function endpoints(stack: StackName): Endpoints {
-  const ports = portsOf(stack);
+  const ports = stackPorts(stack);
   const http = (port: PortName) => `http://${HOST}:${ports[port]}`;
   return {
     gateway: http("gateway"),
@@ -68,7 +69,7 @@ const natsUrl = (stack: StackName, ports: Ports) => `nats://${NATS_USER}:${natsP
 
 /** The settings that a service of the stack is given: the whole contract between the launcher and a service. */
 export function stackEnvironment(stack: StackName, service: ServiceName): Record<string, string> {
-  const ports = portsOf(stack);
+  const ports = stackPorts(stack);
   const shared = {
     LEDGERMESH_SHARDS: shardUrls(stack, service, ports).join(","),
     LEDGERMESH_NATS_URL: natsUrl(stack, ports),
@@ -93,7 +94,7 @@ export function migrationEnvironment(stack: StackName): Record<string, string> {
 
 /** The settings of gateway/render-config.ts. */
 export function gatewayEnvironment(stack: StackName): Record<string, string> {
-  const ports = portsOf(stack);
+  const ports = stackPorts(stack);
   return {
     LEDGERMESH_GATEWAY_PORT: String(ports.gateway),
     LEDGERMESH_GATEWAY_ADMIN_PORT: String(ports.gateway_admin),

@@ -20,7 +20,11 @@ export function rotateNow(folder: string, maxBytes: number): void {
   for (const name of readdirSync(folder)) {
     const file = join(folder, name);
     if (!name.endsWith(".log") || statSync(file).size <= maxBytes) continue;
-    copyFileSync(file, `${file}.1`);
+    try {
+      copyFileSync(file, `${file}.1`);
+    } catch {
+      // A full disk: the room is worth more than the old lines.
+    }
     truncateSync(file);
   }
 }

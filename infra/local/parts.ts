@@ -12,10 +12,11 @@ import {
 } from "#infra/local/endpoints.ts";
 import { dataFolder, runFolder } from "#infra/local/folders.ts";
 import { elasticsearchHome, envoyCommand, javaCommand, natsServerCommand, root } from "#infra/local/paths.mjs";
-import { type PortName, portsOf, type StackName } from "#infra/local/ports.ts";
+import type { PortName, StackName } from "#infra/local/ports.ts";
 import { POSTGRES_STOP_TIMEOUT_MS, postgresServer, preparePostgres } from "#infra/local/postgres.ts";
 import { ensureDatabase, httpCheck, postgresCheck, type ReadinessCheck } from "#infra/local/readiness.ts";
 import { natsPassword, superuserPassword } from "#infra/local/secrets.ts";
+import { stackPorts } from "#infra/local/stack-ports.ts";
 
 /** What is run for a part: a command line, and what it sees of the world beside what every part sees. */
 export interface Command {
@@ -95,7 +96,7 @@ export function partsOf(stack: StackName, without: readonly PartName[]): Part[] 
 }
 
 function postgres(stack: StackName, name: PartName, port: PortName): Part {
-  const portNumber = portsOf(stack)[port];
+  const portNumber = stackPorts(stack)[port];
   const password = superuserPassword(stack);
   const folder = dataFolder(stack, name);
   return {
@@ -115,7 +116,7 @@ function postgres(stack: StackName, name: PartName, port: PortName): Part {
 }
 
 function nats(stack: StackName): Part {
-  const ports = portsOf(stack);
+  const ports = stackPorts(stack);
   return {
     name: "nats",
     after: [],
@@ -141,7 +142,7 @@ function nats(stack: StackName): Part {
 }
 
 function elasticsearch(stack: StackName): Part {
-  const ports = portsOf(stack);
+  const ports = stackPorts(stack);
   const data = dataFolder(stack, "elasticsearch");
   return {
     name: "elasticsearch",
@@ -181,7 +182,7 @@ function service(stack: StackName, name: ServiceName, after: readonly PartName[]
     after,
     ports,
     command: () => ({ ...script(`services/${name}/main.ts`), environment: stackEnvironment(stack, name) }),
-    check: httpCheck(`http://${HOST}:${portsOf(stack)[`${name}_health`]}/healthz`),
+    check: httpCheck(`http://${HOST}:${stackPorts(stack)[`${name}_health`]}/healthz`),
     readyWithinMs: SERVICE_READY_MS,
     stopSignal: "SIGTERM",
     stopWithinMs: SERVICE_STOP_MS,
@@ -201,7 +202,7 @@ function gateway(stack: StackName): Part {
       // Without hot restart Envoys share nothing, so that several run beside each other.
       args: ["-c", config, "--concurrency", "2", "--disable-hot-restart", "--log-level", "warning"],
     }),
-    check: httpCheck(`http://${HOST}:${portsOf(stack).gateway_admin}/ready`),
+    check: httpCheck(`http://${HOST}:${stackPorts(stack).gateway_admin}/ready`),
     readyWithinMs: SERVICE_READY_MS,
     stopSignal: "SIGTERM",
     stopWithinMs: SERVER_STOP_MS,

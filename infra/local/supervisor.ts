@@ -62,7 +62,12 @@ export function createSupervisor(stack: StackName, parts: readonly Part[], say: 
   let phase: StackState["phase"] = "starting";
 
   function save(): void {
-    writeState({ stack, phase, supervisor: supervisor as ProcessIdentity, startedAt, parts: [...records.values()] });
+    try {
+      writeState({ stack, phase, supervisor: supervisor as ProcessIdentity, startedAt, parts: [...records.values()] });
+    } catch (error) {
+      // A full disk must not end the supervisor, and with it the restarts and the order of the stop.
+      say(`could not write down the state of the stack: ${error}`);
+    }
   }
 
   function record(part: Part, change: (known: PartRecord) => PartRecord): void {
@@ -80,6 +85,8 @@ export function createSupervisor(stack: StackName, parts: readonly Part[], say: 
 
   /** Starts the process of a part, after what comes before it. Throws when that fails or the stack is stopping. */
   async function launch(part: Part): Promise<Child> {
+    const earlier = children.get(part.name);
+    if (earlier !== undefined) await endProcess(earlier.identity, part.stopSignal, part.stopWithinMs);
     await part.prepare?.();
     if (part.before !== undefined) {
       stopping.signal.throwIfAborted();

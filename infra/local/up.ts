@@ -51,26 +51,22 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
 
     const supervisor = createSupervisor(stack, parts, options.say);
     const rotation = rotateLogs(stack);
+    let ready = false;
     try {
       options.say(`Starting the stack ${stack}.`);
-      let stopping = false;
-      const asked = stopAsked.then(() => {
-        stopping = true;
-      });
-      const starting = supervisor.start();
-      await Promise.race([starting, asked]);
-      if (!stopping) {
+      ready = await Promise.race([supervisor.start().then(() => true), stopAsked.then(() => false)]);
+      if (ready) {
         const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
         options.say(readyText(stack, parts, seconds));
         options.onReady();
-        await asked;
+        await stopAsked;
       }
       options.say(`Stopping the stack ${stack}.`);
-      starting.catch(() => {});
     } finally {
       await supervisor.stop();
       clearInterval(rotation);
     }
+    if (!ready) throw new Problem("The start was interrupted: everything is stopped again.");
     options.say(`The stack ${stack} is stopped.`);
   } finally {
     releaseLock(lockFile(stack));
