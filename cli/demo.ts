@@ -5,8 +5,12 @@ import { connectLedger, type Ledger, type OpenedAccount } from "#cli/ledger.ts";
 import { postInOrder } from "#cli/post-in-order.ts";
 import { formatCount, type Screen, startProgress, waitingWords } from "#cli/progress.ts";
 import { FIRST_PINNED_BUCKET, idGenerator } from "#lib/ids.ts";
-import type { Entry } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { Account_Kind, CreateAccountRequest, CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import {
+  Account_Kind,
+  CreateAccountRequest,
+  CreateTransferRequest,
+  type Entry,
+} from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** Sends a made-up economy through the ledger, and reads every balance back. */
 export interface DemoOptions {
@@ -48,6 +52,7 @@ const CALLS_AT_ONCE = 64;
 const READS_AT_ONCE = 32;
 export const ENTRIES_SHOWN = 15;
 const RUN_BYTES = 4;
+const DAY_MS = 86_400_000;
 /** The clock of the ledger's Postgres may be behind ours, and effective times may not lie in its future. */
 const CLOCK_MARGIN_MS = 60_000;
 
@@ -60,7 +65,9 @@ interface DemoAccount extends OpenedAccount {
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { seed, people, days, screen, signal } = options;
   const run = randomBytes(RUN_BYTES).toString("hex");
-  const economy = makeEconomy({ seed, people, days, endMs: options.nowMs - CLOCK_MARGIN_MS });
+  // Whole days, up to the last midnight.
+  const endMs = Math.floor((options.nowMs - CLOCK_MARGIN_MS) / DAY_MS) * DAY_MS;
+  const economy = makeEconomy({ seed, people, days, endMs });
   const { towns, payments } = economy;
   const parties = towns.reduce((sum, town) => sum + town.parties.length, 0);
   screen.write(
@@ -199,7 +206,7 @@ async function readBalances(
   return balances;
 }
 
-/** Everybody's first neighbour: a person of the first town. */
+/** A person of the first town. */
 function chooseExample(towns: readonly Town[], accounts: ReadonlyMap<string, DemoAccount>): DemoResult["example"] {
   const town = towns[0];
   const party = town?.parties[0];

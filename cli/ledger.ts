@@ -36,7 +36,7 @@ export interface OpenedAccount {
   readonly replayed: boolean;
 }
 
-const CONNECT_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 3_000;
 /** The whole call has failed, and may be repeated. */
 const PASSING_CODES: ReadonlySet<number> = new Set([
   status.UNAVAILABLE,
@@ -81,7 +81,7 @@ export async function connectLedger(
   async function patiently<Response>(tryOnce: () => Promise<Answer<Response>>): Promise<Answer<Response>> {
     const patience = new Patience(signal, onWait);
     for (;;) {
-      if (signal.aborted) throw new Interrupted("interrupted");
+      if (signal.aborted) throw new Interrupted("Stopped.");
       try {
         return await tryOnce();
       } catch (error) {

@@ -37,6 +37,6 @@ export class Patience {
       this.#onWait(reason);
     }
     await this.#backOff.wait(this.#signal);
-    if (this.#signal.aborted) throw new Interrupted("interrupted");
+    if (this.#signal.aborted) throw new Interrupted("Stopped.");
   }
 }

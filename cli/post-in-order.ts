@@ -27,7 +27,7 @@ export async function postInOrder<Item>(
   onOutcome: (item: Item, outcome: Outcome) => void,
 ): Promise<void> {
   for (let start = 0; start < items.length; start += TRANSFERS_PER_CALL) {
-    if (ledger.signal.aborted) throw new Interrupted("interrupted");
+    if (ledger.signal.aborted) throw new Interrupted("Stopped.");
     await postCall(ledger, items.slice(start, start + TRANSFERS_PER_CALL), toRequest, onOutcome);
   }
 }
