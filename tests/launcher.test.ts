@@ -116,10 +116,16 @@ test("secrets are for their owner only, and a part sees nothing of the environme
 test("a stack that runs is not started twice: start says so, up refuses", () => {
   const before = pidOf("ledger");
   const again = launcher(["start"]);
-  assert.deepEqual([again.code, again.out], [0, `The stack ${STACK} already runs. Look at it with: make status\n`]);
+  assert.deepEqual(
+    [again.code, again.out],
+    [0, `The stack ${STACK} already runs. Look at it with: make status STACK=${STACK}\n`],
+  );
   const up = launcher(["up"]);
   assert.equal(up.code, 1);
-  assert.match(up.err, /^The stack launcher already runs \(process \d+\)\. Mend it: stop it first: make stop\n$/);
+  assert.match(
+    up.err,
+    /^The stack launcher already runs \(process \d+\)\. Mend it: stop it first: make stop STACK=launcher\n$/,
+  );
   assert.equal(pidOf("ledger"), before);
 });
 

@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { inheritedEnvironment } from "#infra/local/config.ts";
 import { migrationEnvironment } from "#infra/local/endpoints.ts";
 import { logFile, stackFolder } from "#infra/local/folders.ts";
+import { makeCommand } from "#infra/local/make-command.ts";
 import { notPermitted } from "#infra/local/not-permitted.mjs";
 import { isPartName, type PartName, partNames } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
@@ -55,7 +56,8 @@ async function main(): Promise<void> {
       return await up(stack, { without, fresh: values.fresh, say: sayAndSend, onReady });
     case "start": {
       const outcome = await startStack(stack, { without, fresh: values.fresh, onLine: say });
-      if (outcome === "already_running") say(`The stack ${stack} already runs. Look at it with: make status`);
+      if (outcome === "already_running")
+        say(`The stack ${stack} already runs. Look at it with: ${makeCommand("status", stack)}`);
       return;
     }
     case "stop": {

@@ -1,4 +1,5 @@
 import Table from "cli-table3";
+import { makeCommand } from "#infra/local/make-command.ts";
 import type { StackStatus } from "#infra/local/status.ts";
 
 const BYTES_PER_MB = 1024 * 1024;
@@ -23,7 +24,8 @@ const NO_BORDERS = Object.fromEntries(
 
 /** The status as lines for people. */
 export function statusTable(status: StackStatus): string {
-  if (status.phase === "stopped") return `The stack ${status.stack} is stopped. Start it with: make start`;
+  if (status.phase === "stopped")
+    return `The stack ${status.stack} is stopped. Start it with: ${makeCommand("start", status.stack)}`;
   const table = new Table({
     head: ["PART", "STATE", "PID", "PORT", "UP", "RESTARTS", "MEMORY MB"],
     chars: { ...NO_BORDERS, middle: "  " },
@@ -44,7 +46,10 @@ export function statusTable(status: StackStatus): string {
   const reasons = status.parts.flatMap((part) => (part.reason === undefined ? [] : [`${part.name}: ${part.reason}`]));
   const restarts = status.parts.reduce((sum, part) => sum + part.restarts, 0);
   const total = `stack ${status.stack} is ${status.phase}: ${status.parts.length} parts, ${restarts} restarts, ${megabytes(status.memoryBytes)} MB with the launcher`;
-  const remedy = status.phase === "orphaned" ? ["Its launcher was killed. End what is left with: make stop"] : [];
+  const remedy =
+    status.phase === "orphaned"
+      ? [`Its launcher was killed. End what is left with: ${makeCommand("stop", status.stack)}`]
+      : [];
   return [table.toString(), "", total, ...reasons, ...remedy].join("\n");
 }
 

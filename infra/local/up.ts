@@ -5,6 +5,7 @@ import { lockFile, logFile, logFolder, runFolder, stackFolder } from "#infra/loc
 import { releaseLock, tryLock } from "#infra/local/lock.mjs";
 import { rotateLogs } from "#infra/local/log-rotation.ts";
 import { availableMemoryBytes, freeDiskBytes, shortages } from "#infra/local/machine.mjs";
+import { makeCommand } from "#infra/local/make-command.ts";
 import { type Part, type PartName, partsOf } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
 import { takenPorts } from "#infra/local/port-check.ts";
@@ -34,7 +35,9 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
   const startedMs = performance.now();
   const holder = tryLock(lockFile(stack));
   if (holder !== undefined) {
-    throw new Problem(`The stack ${stack} already runs (process ${holder.pid}). Mend it: stop it first: make stop`);
+    throw new Problem(
+      `The stack ${stack} already runs (process ${holder.pid}). Mend it: stop it first: ${makeCommand("stop", stack)}`,
+    );
   }
   // From here on a signal ends the start, not the process.
   const stopAsked = new Promise<void>((resolve) => {
@@ -94,12 +97,9 @@ export function wipe(stack: StackName): void {
 
 function readyText(stack: StackName, parts: readonly Part[], seconds: string): string {
   const lines = [`Ready in ${seconds} s.`];
-  if (parts.some((part) => part.name === "gateway")) {
-    const { gateway } = endpoints(stack);
-    lines.push(`REST: ${gateway}`, "", "Next: make demo, make status, make logs, make stop");
-  } else {
-    lines.push("Next: make status, make logs, make stop");
-  }
+  const next = ["status", "logs", "stop"].map((target) => makeCommand(target, stack)).join(", ");
+  if (parts.some((part) => part.name === "gateway")) lines.push(`REST: ${endpoints(stack).gateway}`);
+  lines.push("", `Next: ${stack === "dev" ? "make demo, " : ""}${next}`);
   lines.push(`Logs: ${logFile(stack, "*")}`);
   return lines.join("\n");
 }
