@@ -10,31 +10,54 @@ import { readState } from "#infra/local/state.ts";
  */
 const FIRST_TIME_AFTER_STATE = 11;
 const TIME_FIELDS = 4;
+/** The times of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal. */
+const IDLE_TIMES = [3, 4];
+const MACHINE_TIME_FIELDS = 8;
 /** Linux shows times in these on every architecture that matters here (USER_HZ). */
 const TICKS_PER_SECOND = 100;
+const BENCH = "bench and load client";
+const OTHERS = "others";
 
-/** CPU seconds used so far, by part of the stack. */
-export function readCpuSeconds(): Map<string, number> {
-  const parts = readState("bench")?.parts ?? [];
-  return new Map(
-    parts.flatMap(({ name, process }) =>
-      process === undefined ? [] : [[name, processTree(process.pid).reduce((sum, pid) => sum + cpuSecondsOf(pid), 0)]],
-    ),
-  );
+/** CPU seconds used so far, by part of the stack, by the bench itself, and by everything else on the machine. */
+export type CpuSeconds = ReadonlyMap<string, number>;
+
+export function readCpuSeconds(): CpuSeconds {
+  const seconds = new Map<string, number>();
+  for (const { name, process } of readState("bench")?.parts ?? []) {
+    if (process !== undefined) {
+      seconds.set(
+        name,
+        processTree(process.pid).reduce((sum, pid) => sum + cpuSecondsOf(pid), 0),
+      );
+    }
+  }
+  seconds.set(BENCH, cpuSecondsOf(process.pid));
+  const known = [...seconds.values()].reduce((sum, value) => sum + value, 0);
+  return seconds.set(OTHERS, busySeconds() - known);
 }
 
-/** Processors in use between two readings, such as "ledger 0.93, postgres-1 0.61"; parts that hardly worked are left out. */
-export function describeCpu(
-  before: ReadonlyMap<string, number>,
-  after: ReadonlyMap<string, number>,
+/** Processors in use between two readings, by who used them; who hardly did is left out. */
+export function processorsUsed(
+  before: CpuSeconds,
+  after: CpuSeconds,
   ms: number,
-): string {
+): [name: string, processors: number][] {
   return [...after]
-    .map(([name, seconds]) => ({ name, used: ((seconds - (before.get(name) ?? 0)) * 1000) / ms }))
-    .filter(({ used }) => used >= 0.01)
-    .sort((a, b) => b.used - a.used)
-    .map(({ name, used }) => `${name} ${used.toFixed(2)}`)
-    .join(", ");
+    .map(([name, seconds]): [string, number] => [name, ((seconds - (before.get(name) ?? 0)) * 1000) / ms])
+    .filter(([, processors]) => processors >= 0.01)
+    .sort(([, a], [, b]) => b - a);
+}
+
+/** Processors that were taken by what does not belong to the bench, steal by other virtual machines included. */
+export function processorsOfOthers(used: readonly [name: string, processors: number][]): number {
+  return used.find(([name]) => name === OTHERS)?.[1] ?? 0;
+}
+
+/** Of the whole machine. */
+function busySeconds(): number {
+  const [, ...times] = (readFileSync("/proc/stat", "utf8").split("\n")[0] ?? "").split(/\s+/);
+  const busy = times.slice(0, MACHINE_TIME_FIELDS).filter((_, index) => !IDLE_TIMES.includes(index));
+  return busy.reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND;
 }
 
 function cpuSecondsOf(pid: number): number {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { describeCpu, readCpuSeconds } from "#bench/cpu.ts";
+import { processorsOfOthers, processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import type { LoadClient } from "#bench/load-client.ts";
 import { type Measurement, perSecond } from "#bench/measurement.ts";
 import { checkMeasurement, checkpoint } from "#bench/verify.ts";
@@ -14,6 +14,8 @@ export interface Harness {
   readonly wanted: (workload: string) => boolean;
   /** A line of progress. */
   readonly say: (line: string) => void;
+  /** Gets how many processors were taken by programs that have nothing to do with the bench. */
+  readonly sawOthers: (processors: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -37,9 +39,11 @@ export async function measureChecked(
   const cpuBefore = readCpuSeconds();
   const startedMs = performance.now();
   const measurement = await measure();
-  const cpu = describeCpu(cpuBefore, readCpuSeconds(), performance.now() - startedMs);
+  const used = processorsUsed(cpuBefore, readCpuSeconds(), performance.now() - startedMs);
   harness.signal.throwIfAborted();
   checkMeasurement(name, measurement, (await count()) - writtenBefore);
-  harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s (processors in use: ${cpu})`);
+  harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s`);
+  harness.say(`    processors: ${used.map(([part, processors]) => `${part} ${processors.toFixed(2)}`).join(", ")}`);
+  harness.sawOthers(processorsOfOthers(used));
   return measurement;
 }
