@@ -160,6 +160,8 @@ test("what was committed survives a kill -9 of every process at once", async () 
       // A descendant that its parent took along.
     }
   }
+  // A killed process is gone a moment later, not at once.
+  for (const killed of processes) assert.ok(await waitForEnd(killed, 5_000));
   assert.equal((await readStatus(STACK)).phase, "orphaned");
   await startStack(STACK, { without: WITHOUT });
   assert.deepEqual((await query(1, "select count(*)::int as n from survivors")).rows, [{ n: 1000 }]);
