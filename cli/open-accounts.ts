@@ -9,19 +9,19 @@ import { CallError } from "#lib/grpc-client.ts";
 /** The ledger groups what arrives together into one commit. */
 const CALLS_AT_ONCE = 64;
 
-/** Opens the accounts of a book, or finds them; answers by their names in the file. */
+/** Opens the accounts of a book, or finds them; answers by their names in the file, in its order. */
 export async function openAccounts(
   ledger: Ledger,
   book: string,
   accounts: readonly BankAccount[],
   onOpened: () => void,
 ): Promise<Map<string, OpenedAccount>> {
-  const opened = new Map<string, OpenedAccount>();
-  await forEachBounded(accounts, CALLS_AT_ONCE, async (account) => {
-    opened.set(account.name, await openAccount(ledger, book, account));
+  const opened: (readonly [string, OpenedAccount])[] = [];
+  await forEachBounded(accounts, CALLS_AT_ONCE, async (account, index) => {
+    opened[index] = [account.name, await openAccount(ledger, book, account)];
     onOpened();
   });
-  return opened;
+  return new Map(opened);
 }
 
 async function openAccount(ledger: Ledger, book: string, account: BankAccount): Promise<OpenedAccount> {
