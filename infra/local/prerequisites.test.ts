@@ -78,10 +78,10 @@ test("another operating system or processor is refused", () => {
 test("too little memory and too little disk are said with both figures", () => {
   const gib = 1024 ** 3;
   const needed = { memoryBytes: 2 * gib, diskBytes: 3 * gib };
-  assert.deepEqual(shortages(needed, needed, "/work"), []);
-  const [memory, disk] = shortages({ memoryBytes: 1.5 * gib, diskBytes: 0.5 * gib }, needed, "/work");
+  assert.deepEqual(shortages(needed, needed, "/checkout"), []);
+  const [memory, disk] = shortages({ memoryBytes: 1.5 * gib, diskBytes: 0.5 * gib }, needed, "/checkout");
   assert.match(memory ?? "", /^Too little memory: 1\.5 GiB available, 2\.0 GiB needed\. Mend it: /);
-  assert.match(disk ?? "", /^Too little disk space: 0\.5 GiB free at \/work, 3\.0 GiB needed\. Mend it: /);
+  assert.match(disk ?? "", /^Too little disk space: 0\.5 GiB free at \/checkout, 3\.0 GiB needed\. Mend it: /);
 });
 
 /** A checkout with nothing but what the set-up reads. */
