@@ -38,7 +38,7 @@ const CONNECTION_IDLE_TIMEOUT = "300s";
 
 const MAX_DOWNSTREAM_CONNECTIONS = 4096;
 const MAX_STREAMS_PER_DOWNSTREAM_CONNECTION = 256;
-/** Per service and worker: more is refused at once (OVERLOADED) instead of waiting in a queue nobody sees. */
+/** Per service: more is refused at once (OVERLOADED) instead of waiting in a queue that nobody sees. */
 const MAX_CALLS_UNDER_WAY = 4096;
 const MAX_PENDING_CALLS = 2048;
 const MAX_UPSTREAM_CONNECTIONS = 64;

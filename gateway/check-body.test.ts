@@ -9,7 +9,7 @@ import { errorOf, type RestError, rest } from "#tests/rest.ts";
 
 const HIGHEST_INT64 = 2n ** 63n - 1n;
 const INVALID_ARGUMENT = 3;
-const RUNS = 200;
+const RUNS = 100;
 let gateway: GatewayProcess;
 
 before(async () => {
