@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call, readDetails } from "#lib/grpc-client.ts";
 import type { BatchCreateTransfersResponse_Result, CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { ledger, openAccount, openFunded, readAccount, transfer, transferRequest } from "#tests/stack.ts";
+import { ledger, newKey, openAccount, openFunded, readAccount, transfer, transferRequest } from "#tests/stack.ts";
 
 const batch = (transfers: CreateTransferRequest[]) =>
   call(ledger, ledger.batchCreateTransfers, { transfers }).then(({ response }) => response.results);
@@ -34,6 +34,20 @@ test("each transfer has its own result, in order; a refused or malformed one spo
   ]);
   assert.equal((await readAccount(payer.accountId)).postedMinorUnits, 0n);
   assert.equal((await readAccount(elsewhere.accountId)).postedMinorUnits, 7n);
+});
+
+test("the order holds between accounts and system accounts, also those that the call itself opens", async () => {
+  const [one, other] = [await openAccount(), await openAccount()];
+  const fresh = `system:t${newKey().slice(5)}`;
+  const items = Array.from({ length: 200 }, (_, index) => [
+    transferRequest(index % 2 === 0 ? "system:cash" : fresh, one.accountId, 1n),
+    transferRequest(one.accountId, other.accountId, 1n),
+    transferRequest(other.accountId, index % 2 === 0 ? `${fresh}2` : "system:cash", 1n),
+  ]).flat();
+  const started = performance.now();
+  assert.ok((await batch(items)).every((result) => reason(result) === "POSTED"));
+  const elapsedMs = performance.now() - started;
+  assert.ok(elapsedMs < 2_000, `${elapsedMs} ms: each item opened the system account for itself`);
 });
 
 test("10,000 transfers in one call are made in order while single calls are served", async () => {

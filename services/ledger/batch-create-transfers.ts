@@ -8,7 +8,13 @@ import type {
   CreateTransferRequest,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { BATCH_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";
-import { makeTransfer, toProcessingTransfer, toTransfer } from "#services/ledger/make-transfer.ts";
+import {
+  type PreparedTransfer,
+  prepareTransfer,
+  submitTransfer,
+  toProcessingTransfer,
+  toTransfer,
+} from "#services/ledger/make-transfer.ts";
 import { parseTransfer } from "#services/ledger/parse-transfer.ts";
 
 export const MAX_TRANSFERS_PER_CALL = 10_000;
@@ -24,16 +30,18 @@ export async function batchCreateTransfers(
   batchCalls += 1;
   const lane = `${call.caller} batch ${batchCalls}`;
   const positions: Position[] = [];
-  const one = async (item: CreateTransferRequest): Promise<BatchCreateTransfersResponse_Result> => {
-    try {
-      return await createOne(ctx, call, lane, item, positions);
-    } catch (error) {
-      if (!(error instanceof Refusal)) ctx.log.error({ err: error }, "a transfer of a batch failed");
-      const refusal = error instanceof Refusal ? error : internalError;
-      return { outcome: { $case: "error", value: refusalToStatus(refusal) }, replayed: false };
-    }
+  const failed = (error: unknown): BatchCreateTransfersResponse_Result => {
+    if (!(error instanceof Refusal)) ctx.log.error({ err: error }, "a transfer of a batch failed");
+    const refusal = error instanceof Refusal ? error : internalError;
+    return { outcome: { $case: "error", value: refusalToStatus(refusal) }, replayed: false };
   };
-  const results = await Promise.all(request.transfers.map(one));
+  // Opening a system account takes its time: only when all are known, the transfers queue in their order.
+  const prepared = await Promise.allSettled(request.transfers.map((item) => prepareOne(ctx, call, lane, item)));
+  const results = await Promise.all(
+    prepared.map((result) =>
+      result.status === "rejected" ? failed(result.reason) : submitOne(result.value, positions).catch(failed),
+    ),
+  );
   if (positions.length > 0) call.setPosition(encodePosition(positions));
   return { results };
 }
@@ -55,22 +63,23 @@ function refuseMalformedBatch(items: readonly CreateTransferRequest[]): void {
   }
 }
 
-async function createOne(
+async function prepareOne(
   ctx: Context,
   call: Call,
   lane: string,
   item: CreateTransferRequest,
-  positions: Position[],
-): Promise<BatchCreateTransfersResponse_Result> {
+): Promise<PreparedTransfer> {
   // The call's own header cannot stand for many transfers.
   const idempotencyKey = idempotencyKeyOf({ idempotencyKey: undefined }, item.idempotencyKey);
-  const { outcome, shard } = await makeTransfer(ctx, {
-    parsed: parseTransfer(item),
-    caller: call.caller,
-    idempotencyKey,
-    lane,
-    timeoutMs: BATCH_TIMEOUT_MS,
-  });
+  const parsed = parseTransfer(item);
+  return prepareTransfer(ctx, { parsed, caller: call.caller, idempotencyKey, lane, timeoutMs: BATCH_TIMEOUT_MS });
+}
+
+async function submitOne(
+  prepared: PreparedTransfer,
+  positions: Position[],
+): Promise<BatchCreateTransfersResponse_Result> {
+  const { outcome, shard } = await submitTransfer(prepared);
   switch (outcome.kind) {
     case "posted":
       positions.push({ shard, number: outcome.eventNumber });

@@ -5,7 +5,7 @@ import type { BucketMap } from "#lib/shards.ts";
 import type { GroupCommit } from "#services/ledger/group-commit.ts";
 import type { AccountOutcome, OpenAccountCommand } from "#services/ledger/open-accounts.ts";
 import type { Shard } from "#services/ledger/shard.ts";
-import type { TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
+import type { AccountName, TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
 
 /** What the handlers work with; built once in main.ts. */
 export interface Context {
@@ -22,8 +22,8 @@ export interface ShardHandle {
   readonly shard: Shard;
   readonly transfers: GroupCommit<TransferCommand, TransferOutcome>;
   readonly accounts: GroupCommit<OpenAccountCommand, AccountOutcome>;
-  /** Ids of system accounts known so far, by `REFERENCE CURRENCY`. They never change. */
-  readonly systemAccounts: Map<string, { readonly id: string; readonly uuid: string }>;
+  /** System accounts known so far, or being opened, by `REFERENCE CURRENCY`. They never change. */
+  readonly systemAccounts: Map<string, Promise<AccountName>>;
 }
 
 /** A payment command answers within 5 s (R-S3): what is left is for the way back. */

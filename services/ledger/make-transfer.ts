@@ -26,18 +26,36 @@ export interface TransferOrder {
   readonly timeoutMs: number;
 }
 
+/** A transfer that knows its shard and its accounts, and waits for nothing but its turn. */
+export interface PreparedTransfer {
+  readonly handle: ShardHandle;
+  readonly command: TransferCommand;
+  readonly lane: string;
+  readonly deadlineMs: number;
+}
+
 /** Resolves with what became of it, refusals included; rejects with a Refusal when nothing has happened. */
 export async function makeTransfer(
   ctx: Context,
   order: TransferOrder,
 ): Promise<{ outcome: TransferOutcome; shard: number }> {
+  return submitTransfer(await prepareTransfer(ctx, order));
+}
+
+/** Decides where, and resolves system accounts; opens those that do not exist yet. Rejects with a Refusal. */
+export async function prepareTransfer(ctx: Context, order: TransferOrder): Promise<PreparedTransfer> {
   const deadlineMs = performance.now() + order.timeoutMs;
   const handle = decideShard(ctx, order.parsed);
   const postings = order.parsed.postings.every(isResolved)
     ? (order.parsed.postings as readonly PostingCommand[])
     : await resolvePostings(ctx, handle, order.parsed);
-  const command = toCommand(ctx, order, postings);
-  const outcome = await handle.transfers.submit(command, order.lane, deadlineMs);
+  return { handle, command: toCommand(ctx, order, postings), lane: order.lane, deadlineMs };
+}
+
+/** Queues it at once: transfers of one lane are made in the order in which this was called. */
+export async function submitTransfer(prepared: PreparedTransfer): Promise<{ outcome: TransferOutcome; shard: number }> {
+  const { handle, command, lane, deadlineMs } = prepared;
+  const outcome = await handle.transfers.submit(command, lane, deadlineMs);
   return { outcome, shard: handle.shard.number };
 }
 

@@ -1,7 +1,8 @@
 import type { Client } from "pg";
 import { idToUuid, uuidToId } from "#lib/ids.ts";
-import { Refusal } from "#lib/refusal.ts";
+import type { Refusal } from "#lib/refusal.ts";
 import { bytesArray, plainArray, textArray } from "#lib/sql-arrays.ts";
+import { decodeRefusal, keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import { ConnectionLost, isConnectionLost, isMapChanged, type Shard, type Writer } from "#services/ledger/shard.ts";
 import type { CommandKey } from "#services/ledger/transfer.ts";
@@ -42,7 +43,7 @@ export async function openAccounts(
     return commands.map(() => ({ kind: "refused", refusal: refusals.shardUnavailable(shard.number), replayed: false }));
   }
   const ordered = commands
-    .map((command, index) => ({ command, index, text: accountKeyText(command) }))
+    .map((command, index) => ({ command, index, text: keyText(command) }))
     .sort((a, b) => (a.text < b.text ? -1 : 1));
   try {
     const rows = await callOpenAccounts(
@@ -62,16 +63,11 @@ export async function openAccounts(
   }
 }
 
-/** Names a key within a shard. */
-export function accountKeyText({ key }: OpenAccountCommand): string {
-  return `${key.bucket} ${key.caller} ${key.method} ${key.key}`;
-}
-
 type OutcomeRow = [
   outcome: "opened" | "key_known" | "reference_used",
   accountUuid: string,
   fingerprint: Buffer,
-  refusal: { reason: string; message: string; metadata: Record<string, string> } | null,
+  refusal: RefusalJson | null,
   eventNumber: string | null,
 ];
 
@@ -90,14 +86,7 @@ function toOutcome(command: OpenAccountCommand, row: OutcomeRow | undefined): Ac
         const reused = refusals.idempotencyKeyReused(command.key.key, "account", accountId);
         return { kind: "refused", refusal: reused, replayed: false };
       }
-      if (refusal !== null) {
-        const { reason, message, metadata } = refusal;
-        return {
-          kind: "refused",
-          refusal: new Refusal("FAILED_PRECONDITION", reason, message, { metadata }),
-          replayed: true,
-        };
-      }
+      if (refusal !== null) return { kind: "refused", refusal: decodeRefusal(refusal), replayed: true };
       return {
         kind: "opened",
         accountId,
@@ -117,10 +106,7 @@ async function callOpenAccounts(
     text: "select * from ledger.open_accounts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     values: [
       mapVersion,
-      plainArray(commands.map(({ bucket }) => bucket)),
-      textArray(commands.map(({ key }) => key.caller)),
-      textArray(commands.map(({ key }) => key.method)),
-      textArray(commands.map(({ key }) => key.key)),
+      ...keyColumns(commands),
       bytesArray(commands.map(({ key }) => key.fingerprint)),
       plainArray(commands.map(({ accountId }) => idToUuid(accountId))),
       textArray(commands.map(({ ownerId }) => ownerId)),

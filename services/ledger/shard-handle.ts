@@ -1,12 +1,14 @@
 import { Histogram } from "prom-client";
 import type { Logger } from "#lib/log.ts";
+import { keyText } from "#services/ledger/command-key.ts";
 import type { CommittedHints } from "#services/ledger/committed-hints.ts";
 import type { ShardHandle } from "#services/ledger/context.ts";
 import { groupCommit } from "#services/ledger/group-commit.ts";
-import { accountKeyText, openAccounts } from "#services/ledger/open-accounts.ts";
+import { type AccountOutcome, type OpenAccountCommand, openAccounts } from "#services/ledger/open-accounts.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type { Shard } from "#services/ledger/shard.ts";
-import { keyText, writeTransfers } from "#services/ledger/write-transfers.ts";
+import type { TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
+import { writeTransfers } from "#services/ledger/write-transfers.ts";
 
 /** Larger batches gain little and hold their locks longer. */
 const MAX_COMMANDS_PER_BATCH = 1_000;
@@ -50,16 +52,16 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
   };
   return {
     shard,
-    transfers: groupCommit({
+    transfers: groupCommit<TransferCommand, TransferOutcome>({
       ...bounds,
       write: (batch) => measured("transfers", batch.length, () => writeTransfers(shard, transferWriter, log, batch)),
       keyOf: keyText,
       unknown: (command) => ({ kind: "unknown", command }),
     }),
-    accounts: groupCommit({
+    accounts: groupCommit<OpenAccountCommand, AccountOutcome>({
       ...bounds,
       write: (batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch)),
-      keyOf: accountKeyText,
+      keyOf: keyText,
       unknown: () => ({ kind: "unknown" }),
     }),
     systemAccounts: new Map(),

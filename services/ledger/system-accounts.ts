@@ -10,9 +10,9 @@ const METHOD = "system_account";
 
 /**
  * The account that stands for `system:NAME` in a currency on a shard; opened on first use, unbounded. Its id never changes, so
- * it is looked up once per process.
+ * it is looked up once per process: who needs it meanwhile waits for the same look-up.
  */
-export async function systemAccount(
+export function systemAccount(
   ctx: Context,
   handle: ShardHandle,
   reference: string,
@@ -21,6 +21,19 @@ export async function systemAccount(
   const name = `${reference} ${currency}`;
   const known = handle.systemAccounts.get(name);
   if (known !== undefined) return known;
+  const opening = openSystemAccount(ctx, handle, reference, currency);
+  handle.systemAccounts.set(name, opening);
+  opening.catch(() => handle.systemAccounts.delete(name));
+  return opening;
+}
+
+async function openSystemAccount(
+  ctx: Context,
+  handle: ShardHandle,
+  reference: string,
+  currency: string,
+): Promise<AccountName> {
+  const name = `${reference} ${currency}`;
   const shard = handle.shard.number;
   const bucket = systemBucketOf(ctx.map, shard);
   const outcome = await handle.accounts.submit(
@@ -41,11 +54,8 @@ export async function systemAccount(
   switch (outcome.kind) {
     case "opened":
     // Its key had expired.
-    case "reference_used": {
-      const account = { id: outcome.accountId, uuid: idToUuid(outcome.accountId) };
-      handle.systemAccounts.set(name, account);
-      return account;
-    }
+    case "reference_used":
+      return { id: outcome.accountId, uuid: idToUuid(outcome.accountId) };
     case "refused":
       throw outcome.refusal;
     // Opening it again is harmless, and the transfer itself has not begun.
