@@ -55,7 +55,7 @@ migrate: setup ## bring the databases of the running stack to the newest schema
 
 check: setup ## types, lint, contract, dead code, house rules
 	$(BIN)/tsc --noEmit
-	$(BIN)/biome check
+	$(BIN)/biome check --error-on-warnings
 	$(BIN)/buf lint proto
 	$(BIN)/buf breaking proto --against $(PROTO_BASELINE) --exclude-imports
 	$(BIN)/knip
