@@ -4,11 +4,15 @@ import { Client } from "pg";
 import { pino } from "pino";
 import { shardUrls } from "#infra/local/endpoints.ts";
 import { LEDGER_STREAM } from "#lib/events.ts";
-import { openNats } from "#lib/nats.ts";
-import { ALIASES, checkpointId, indexName, LIVE_GENERATION } from "#lib/projection.ts";
+import type { Logger } from "#lib/log.ts";
+import { type Nats, openNats } from "#lib/nats.ts";
+import { type AccountDocument, ALIASES, checkpointId, indexName, LIVE_GENERATION } from "#lib/projection.ts";
 import type { Context } from "#services/projector/context.ts";
+import type { ProjectedDocument } from "#services/projector/project.ts";
 import { projectShard } from "#services/projector/project-shard.ts";
+import { Refresher, refreshIndices } from "#services/projector/refresher.ts";
 import { setUpIndices } from "#services/projector/set-up-indices.ts";
+import { DocumentWriter } from "#services/projector/write-documents.ts";
 import { assertProjectionEqualsLedger, cursorOf, elasticsearch, headOf, shardNumbers } from "#tests/projection.ts";
 import { eventually, newId, openAccount, openFunded, stack, stackName, transfer } from "#tests/stack.ts";
 import { closeNats, lastSequence, loggedEvents, publishedEvents, streams } from "#tests/stream.ts";
@@ -23,6 +27,17 @@ async function writeSome(shard: number, transfers: number): Promise<void> {
   await Promise.all(
     Array.from({ length: transfers }, (_, index) => transfer(payer.accountId, payee.accountId, BigInt(index + 1))),
   );
+}
+
+/** What a projector of another generation would work with. */
+function contextOf(generation: string, log: Logger, nats: Nats): Context {
+  const refresher = new Refresher((indices) => refreshIndices(elasticsearch, indices));
+  return { log, nats, elasticsearch, refresher, generation, indexReplicas: 0, waitingFor: new Map() };
+}
+
+async function dropGeneration(generation: string): Promise<void> {
+  const indices = await elasticsearch.indices.get({ index: `*-${generation}*` });
+  await elasticsearch.indices.delete({ index: Object.keys(indices) });
 }
 
 test("every event of every shard is published once, in order, as it is in the log", async () => {
@@ -55,7 +70,7 @@ test("two projectors of one shard at once end with the same documents, and one o
   const generation = `t${newId("xfer", 0).slice(5, 20)}`;
   const log = pino({ level: "silent" });
   const nats = openNats(stack.nats, "test", log);
-  const ctx: Context = { log, nats, elasticsearch, generation, indexReplicas: 0, waitingFor: new Map() };
+  const ctx = contextOf(generation, log, nats);
   const from = await headOf(shard);
   await setUpIndices(ctx, shard);
   await elasticsearch.index({
@@ -121,8 +136,47 @@ test("two projectors of one shard at once end with the same documents, and one o
   }
 
   await (await streams()).consumers.delete(LEDGER_STREAM, `projector-${generation}-${shard}`);
-  const indices = await elasticsearch.indices.get({ index: `*-${generation}*` });
-  await elasticsearch.indices.delete({ index: Object.keys(indices) });
+  await dropGeneration(generation);
+  await nats.close();
+});
+
+test("a document that Elasticsearch refuses for good becomes a hole, and what it refuses for now waits", async () => {
+  const generation = `t${newId("xfer", 0).slice(5, 20)}`;
+  const [log, shard] = [pino({ level: "silent" }), 1];
+  const nats = openNats(stack.nats, "test", log);
+  const ctx = contextOf(generation, log, nats);
+  await setUpIndices(ctx, shard);
+  const account = (id: string, more: object = {}): ProjectedDocument => ({
+    family: "accounts",
+    month: undefined,
+    id,
+    version: 1n,
+    source: { account_id: id, shard, event_number: "7", ...more } as unknown as AccountDocument,
+  });
+  const writer = new DocumentWriter(ctx, shard, AbortSignal.timeout(60_000));
+  await writer.write([account("one"), account("two", { shoe_size: 43 }), account("three", { version: "many" })]);
+  await writer.recordHole(8n, "nobody knows this event");
+
+  // As when the disk is nearly full.
+  const accounts = indexName("accounts", generation);
+  await elasticsearch.indices.putSettings({ index: accounts, settings: { "index.blocks.write": true } });
+  let written = false;
+  const waiting = writer.write([account("four")]).then(() => {
+    written = true;
+  });
+  await eventually(() => ctx.waitingFor.get(shard) === "Elasticsearch takes no documents", "it waits and says so");
+  assert.equal(written, false);
+  await elasticsearch.indices.putSettings({ index: accounts, settings: { "index.blocks.write": false } });
+  await waiting;
+
+  await writer.refresh();
+  const ids = async (index: string) => {
+    const { hits } = await elasticsearch.search({ index });
+    return hits.hits.map(({ _id }) => _id).sort();
+  };
+  assert.deepEqual(await ids(accounts), ["four", "one"]);
+  assert.deepEqual(await ids(indexName("holes", generation)), ["1-7-three", "1-7-two", "1-8-"]);
+  await dropGeneration(generation);
   await nats.close();
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type CallError, call } from "#lib/grpc-client.ts";
+import { CallError, call } from "#lib/grpc-client.ts";
 import { encodePosition } from "#lib/position.ts";
 import { type Account, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { type HistoryEntry, ListEntriesRequest, ListTransfersRequest } from "#proto/ledgermesh/reporting/v1/history.ts";
@@ -11,12 +11,25 @@ const INVALID_ARGUMENT = 3;
 const UNAVAILABLE = 14;
 const BEYOND_DOUBLE = 9_007_199_254_740_993n;
 
+/** As a client does: when the projection is behind, which a busy machine may be, it asks again. */
+async function untilReached<Response>(query: () => Promise<Response>): Promise<Response> {
+  for (;;) {
+    try {
+      return await query();
+    } catch (error) {
+      if (!(error instanceof CallError && error.reason === "PROJECTION_BEHIND")) throw error;
+    }
+  }
+}
+
 async function listEntries(request: Partial<ListEntriesRequest>, headers: Record<string, string> = {}) {
-  return (await call(history, history.listEntries, ListEntriesRequest.fromPartial(request), headers)).response;
+  const query = ListEntriesRequest.fromPartial(request);
+  return untilReached(async () => (await call(history, history.listEntries, query, headers)).response);
 }
 
 async function listTransfers(request: Partial<ListTransfersRequest>, headers: Record<string, string> = {}) {
-  return (await call(history, history.listTransfers, ListTransfersRequest.fromPartial(request), headers)).response;
+  const query = ListTransfersRequest.fromPartial(request);
+  return untilReached(async () => (await call(history, history.listTransfers, query, headers)).response);
 }
 
 /** Pays 1, 2, 3 … from one account to the other and answers the last position, as a header. */
@@ -66,7 +79,9 @@ test("a position that is not reached within 2 s is refused, with how far it is",
   const head = await headOf(1);
   const wanted = head + 1_000_000n;
   const startedAt = performance.now();
-  const refused = listEntries({}, { "x-read-after": encodePosition([{ shard: 1, number: wanted }]) });
+  const refused = call(history, history.listEntries, ListEntriesRequest.fromPartial({}), {
+    "x-read-after": encodePosition([{ shard: 1, number: wanted }]),
+  });
   await assert.rejects(refused, (error: CallError) => {
     assert.deepEqual([error.code, error.reason], [UNAVAILABLE, "PROJECTION_BEHIND"]);
     assert.equal(error.metadata.shard, "1");
@@ -76,7 +91,9 @@ test("a position that is not reached within 2 s is refused, with how far it is",
   });
   const elapsedMs = performance.now() - startedAt;
   assert.ok(elapsedMs >= 1_900 && elapsedMs < 10_000, `it took ${elapsedMs} ms`);
-  const noSuchShard = listTransfers({}, { "x-read-after": encodePosition([{ shard: 99, number: 1n }]) });
+  const noSuchShard = call(history, history.listTransfers, ListTransfersRequest.fromPartial({}), {
+    "x-read-after": encodePosition([{ shard: 99, number: 1n }]),
+  });
   await assert.rejects(noSuchShard, { code: UNAVAILABLE, reason: "PROJECTION_BEHIND" });
 });
 

@@ -6,6 +6,7 @@ import { ownShard, PROJECTOR_LOCK } from "#lib/shard-owner.ts";
 import { config } from "#services/projector/config.ts";
 import type { Context } from "#services/projector/context.ts";
 import { projectShard } from "#services/projector/project-shard.ts";
+import { Refresher, refreshIndices } from "#services/projector/refresher.ts";
 
 /** The projector: from JetStream (and, for what is missing there, from the shards) to Elasticsearch. May run many times. */
 const { shards, natsUrl, elasticsearchUrl, healthPort, indexReplicas } = config();
@@ -13,10 +14,12 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 await runService("projector", healthPort, async (log) => {
   const nats = openNats(natsUrl, "projector", log);
+  const elasticsearch = openElasticsearch(elasticsearchUrl, REQUEST_TIMEOUT_MS);
   const ctx: Context = {
     log,
     nats,
-    elasticsearch: openElasticsearch(elasticsearchUrl, REQUEST_TIMEOUT_MS),
+    elasticsearch,
+    refresher: new Refresher((indices) => refreshIndices(elasticsearch, indices)),
     generation: LIVE_GENERATION,
     indexReplicas,
     waitingFor: new Map(),
@@ -39,7 +42,7 @@ await runService("projector", healthPort, async (log) => {
     },
     stop: async () => {
       await Promise.all(owners.map((owner) => owner.stop()));
-      await ctx.elasticsearch.close();
+      await elasticsearch.close();
       await nats.close();
     },
   };

@@ -26,10 +26,10 @@ import { DocumentWriter, isVersionConflict } from "#services/projector/write-doc
 const MAX_DOCUMENTS_PER_WRITE = 10_000;
 /** Taken from the chunks in hand before the next look at what is due: the more is waiting, the bigger the bulks. */
 const MAX_EVENTS_PER_ROUND = 5_000n;
+/** Chunks are kept until they are acknowledged; while the making visible is slow, nothing further is taken. */
+const MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024;
 /** Events are 60 KB at most. */
 const MAX_EVENTS_PER_FETCH = 1_000;
-/** A refresh costs about as much as writing hundreds of documents. */
-const REFRESH_INTERVAL_MS = 200;
 /** So long without a chunk, the shard is asked whether one was lost. */
 const IDLE_CHECK_MS = 1_000;
 /** Further behind than this at the start, the events are fetched from the shard rather than awaited from JetStream. */
@@ -107,9 +107,13 @@ class ShardProjection {
   #documents: ProjectedDocument[] = [];
   /** Chunks whose events are taken; acknowledged when they are visible. */
   #unacknowledged: JsMsg[] = [];
+  /** Of those that are being made visible, too. */
+  #unacknowledgedBytes = 0;
   /** When each transfer that is taken and not visible yet was posted, in ms. */
   #postTimesMs: number[] = [];
-  #refreshedAtMs = 0;
+  /** Goes on beside the taking and writing of what comes next. */
+  #makingVisible: Promise<void> | undefined;
+  #failure: unknown;
   #lagReadAtMs = 0;
 
   constructor(ctx: Context, shard: number, { db, signal }: Ownership, reader: ChunkReader, from: bigint) {
@@ -129,14 +133,13 @@ class ShardProjection {
     const published = await this.#publishedNumber();
     if (published - this.#taken > CATCH_UP_EVENTS) await this.#fetchUpTo(published);
     while (!this.#signal.aborted) {
+      if (this.#unacknowledgedBytes > MAX_UNACKNOWLEDGED_BYTES) await this.#makingVisible;
       const took = await this.#takeChunks();
-      await this.#makeVisibleWhenDue();
+      this.#makeVisible();
       await this.#noteLag();
       if (took) continue;
-      const pending = this.#pending();
-      const timeoutMs = pending ? this.#refreshDueInMs() : IDLE_CHECK_MS;
-      const woken = await this.#reader.arrived.wait(timeoutMs, this.#signal);
-      if (!woken && !pending) await this.#fetchUpTo(await this.#publishedNumber());
+      const woken = await this.#reader.arrived.wait(IDLE_CHECK_MS, this.#signal);
+      if (!woken) await this.#fetchUpTo(await this.#publishedNumber());
     }
   }
 
@@ -151,6 +154,7 @@ class ShardProjection {
         if (event.number === this.#taken + 1n) await this.#take(event);
       }
       this.#unacknowledged.push(chunk);
+      this.#unacknowledgedBytes += chunk.data.length;
       if (this.#taken - before >= MAX_EVENTS_PER_ROUND) break;
     }
     await this.#write();
@@ -182,7 +186,7 @@ class ShardProjection {
       }
       fetchedEvents.inc({ shard: this.#shard }, events.length);
       await this.#write();
-      await this.#makeVisibleWhenDue();
+      this.#makeVisible();
       await this.#noteLag();
     }
   }
@@ -205,31 +209,47 @@ class ShardProjection {
     this.#written = this.#taken;
   }
 
-  #pending(): boolean {
-    return this.#unacknowledged.length > 0 || this.#written > this.#visible;
+  /**
+   * Begins to make visible what is written, unless that is under way already: then it follows. Throws when the last time
+   * failed. All that is taken must be written.
+   */
+  #makeVisible(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#makingVisible !== undefined) return;
+    if (this.#unacknowledged.length === 0 && this.#written === this.#visible) return;
+    this.#makingVisible = this.#refreshAndAcknowledge()
+      .catch((error) => {
+        this.#failure = error;
+      })
+      .finally(() => {
+        this.#makingVisible = undefined;
+        this.#reader.arrived.notify();
+      });
   }
 
-  #refreshDueInMs(): number {
-    return Math.max(0, this.#refreshedAtMs + REFRESH_INTERVAL_MS - Date.now());
-  }
-
-  /** Refreshes, moves the checkpoint, and only then acknowledges and tells who waits. All that is taken is written. */
-  async #makeVisibleWhenDue(): Promise<void> {
-    if (!this.#pending() || this.#refreshDueInMs() > 0) return;
+  /** Refreshes, moves the checkpoint, and only then acknowledges and tells who waits. */
+  async #refreshAndAcknowledge(): Promise<void> {
     const number = this.#written;
+    const [chunks, postTimesMs] = [this.#unacknowledged, this.#postTimesMs];
+    this.#unacknowledged = [];
+    this.#postTimesMs = [];
     if (number > this.#visible) {
       await this.#writer.refresh();
-      this.#refreshedAtMs = Date.now();
       await this.#moveCheckpoint(number);
       this.#visible = number;
       positionNumber.set({ shard: this.#shard }, Number(number));
-      this.#observeVisible();
+      const now = Date.now();
+      for (const postTimeMs of postTimesMs) {
+        visibleAfterSeconds.observe({ shard: this.#shard }, (now - postTimeMs) / 1_000);
+      }
       if (this.#ctx.nats.connected()) {
         (await this.#ctx.nats.opened).publish(projectedHintSubject(this.#shard), number.toString());
       }
     }
-    for (const chunk of this.#unacknowledged) chunk.ack();
-    this.#unacknowledged = [];
+    for (const chunk of chunks) {
+      chunk.ack();
+      this.#unacknowledgedBytes -= chunk.data.length;
+    }
   }
 
   /** Throws when the checkpoint is there already, or beyond: then another projector is at work, and this one must stop. */
@@ -241,7 +261,7 @@ class ShardProjection {
           index: indexName("checkpoints", generation),
           id: checkpointId(generation, this.#shard),
           document: { generation, shard: this.#shard, number: number.toString() },
-          // Numbers of events stay below 2^53 in this column of the API, not in our documents.
+          // The client takes no text here. A shard reaches 2^53 events after 28,000 years of 10,000 a second.
           version: Number(number),
           version_type: "external",
         }),
@@ -250,14 +270,6 @@ class ShardProjection {
       if (!isVersionConflict(error)) throw error;
       throw new Error(`the checkpoint is at ${number} or beyond: another projector moved it`);
     }
-  }
-
-  #observeVisible(): void {
-    const now = Date.now();
-    for (const postTimeMs of this.#postTimesMs) {
-      visibleAfterSeconds.observe({ shard: this.#shard }, (now - postTimeMs) / 1_000);
-    }
-    this.#postTimesMs = [];
   }
 
   /** Number of the last event that the relay has brought to JetStream. */

@@ -51,12 +51,12 @@ export class DocumentWriter {
     writtenDocuments.inc({ shard: this.#shard }, newest.length);
   }
 
-  /** Makes all that was written visible to searches. */
+  /** Makes all that was written before the call visible to searches. */
   async refresh(): Promise<void> {
     if (this.#unrefreshed.size === 0) return;
     const indices = [...this.#unrefreshed];
-    await this.untilAnswered("refresh", () => this.#ctx.elasticsearch.indices.refresh({ index: indices }));
     this.#unrefreshed.clear();
+    await this.untilAnswered("refresh", () => this.#ctx.refresher.refresh(indices));
   }
 
   /** Notes an event that no document could be made of. */
@@ -95,7 +95,7 @@ export class DocumentWriter {
           again.push(operation);
           transient = reason;
         } else if (operation.index === this.#holesIndex()) {
-          log.error({ operation: operation.text, reason }, "Elasticsearch refused the record of a hole");
+          log.error({ hole: operation.id, reason }, "Elasticsearch refused the record of a hole");
         } else {
           again.push(this.#hole(operation.eventNumber, operation.index, operation.id, reason));
         }
@@ -104,7 +104,7 @@ export class DocumentWriter {
       waiting = again;
       if (transient !== "") {
         log.warn({ shard: this.#shard, documents: again.length, reason: transient }, "documents have to wait");
-        await this.#waitFor("Elasticsearch takes no documents", backOff);
+        await this.#wait("Elasticsearch takes no documents", backOff);
       }
     }
   }
@@ -114,21 +114,23 @@ export class DocumentWriter {
     const backOff = new BackOff(FIRST_RETRY_MS, MAX_RETRY_MS);
     for (;;) {
       try {
-        return await unlessAborted(request(), this.#signal);
+        const answer = await unlessAborted(request(), this.#signal);
+        this.#ctx.waitingFor.delete(this.#shard);
+        return answer;
       } catch (error) {
         this.#signal.throwIfAborted();
         const status = statusOf(error);
         if (status === 404 || status === REFUSED_FOR_GOOD || status === CONFLICT) throw error;
         this.#ctx.log.warn({ shard: this.#shard, what, error: String(error) }, "Elasticsearch does not answer");
-        await this.#waitFor("Elasticsearch does not answer", backOff);
+        await this.#wait("Elasticsearch does not answer", backOff);
       }
     }
   }
 
-  async #waitFor(what: string, backOff: BackOff): Promise<void> {
-    this.#ctx.waitingFor.set(this.#shard, what);
+  /** Before the next try; the reason shows in the process's health until one succeeds. */
+  async #wait(reason: string, backOff: BackOff): Promise<void> {
+    this.#ctx.waitingFor.set(this.#shard, reason);
     await backOff.wait(this.#signal);
-    this.#ctx.waitingFor.delete(this.#shard);
     this.#signal.throwIfAborted();
   }
 

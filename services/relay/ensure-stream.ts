@@ -1,4 +1,11 @@
-import { DiscardPolicy, type JetStreamManager, RetentionPolicy, StorageType } from "@nats-io/jetstream";
+import {
+  DiscardPolicy,
+  JetStreamApiCodes,
+  JetStreamApiError,
+  type JetStreamManager,
+  RetentionPolicy,
+  StorageType,
+} from "@nats-io/jetstream";
 import { LEDGER_STREAM, LEDGER_SUBJECTS } from "#lib/events.ts";
 
 const NANOSECONDS_PER_SECOND = 1_000_000_000;
@@ -19,15 +26,11 @@ export async function ensureStream(manager: JetStreamManager, replicas: number):
     duplicate_window: DUPLICATE_WINDOW_NS,
     num_replicas: replicas,
   };
-  const names = await manager.streams.names().next();
-  if (names.includes(LEDGER_STREAM)) {
+  try {
     await manager.streams.update(LEDGER_STREAM, definition);
-    return;
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound)) throw error;
+    const forEver = { name: LEDGER_STREAM, retention: RetentionPolicy.Limits, storage: StorageType.File };
+    await manager.streams.add({ ...definition, ...forEver });
   }
-  await manager.streams.add({
-    ...definition,
-    name: LEDGER_STREAM,
-    retention: RetentionPolicy.Limits,
-    storage: StorageType.File,
-  });
 }

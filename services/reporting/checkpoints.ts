@@ -19,6 +19,7 @@ export class Checkpoints {
   #ids: readonly string[] = [];
   #listedAtMs = Number.NEGATIVE_INFINITY;
   #reading: Promise<Map<number, bigint>> | undefined;
+  #next: Promise<Map<number, bigint>> | undefined;
 
   constructor(elasticsearch: Elasticsearch) {
     this.#elasticsearch = elasticsearch;
@@ -52,12 +53,20 @@ export class Checkpoints {
     }
   }
 
-  /** One read at a time: who comes while it is under way shares it, and looks again if that was too early. */
+  /** A read that begins after the call, so that it sees what the caller was told of; those who come meanwhile share the next. */
   #read(): Promise<Map<number, bigint>> {
-    this.#reading ??= this.#readNow().finally(() => {
-      this.#reading = undefined;
+    if (this.#reading === undefined) return this.#beginRead();
+    this.#next ??= this.#reading.catch(() => {}).then(() => this.#beginRead());
+    return this.#next;
+  }
+
+  #beginRead(): Promise<Map<number, bigint>> {
+    this.#next = undefined;
+    const reading = this.#readNow().finally(() => {
+      if (this.#reading === reading) this.#reading = undefined;
     });
-    return this.#reading;
+    this.#reading = reading;
+    return reading;
   }
 
   async #readNow(): Promise<Map<number, bigint>> {
