@@ -36,6 +36,8 @@ export function readCpuSeconds(): CpuSeconds {
   return seconds.set(OTHERS, busySeconds() - known);
 }
 
+export type ProcessorsUsed = readonly (readonly [name: string, processors: number])[];
+
 /** Processors in use between two readings, by who used them; who hardly did is left out. */
 export function processorsUsed(
   before: CpuSeconds,
@@ -49,7 +51,7 @@ export function processorsUsed(
 }
 
 /** Processors that were taken by what does not belong to the bench, steal by other virtual machines included. */
-export function processorsOfOthers(used: readonly [name: string, processors: number][]): number {
+export function processorsOfOthers(used: ProcessorsUsed): number {
   return used.find(([name]) => name === OTHERS)?.[1] ?? 0;
 }
 

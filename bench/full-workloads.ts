@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import { fundAccounts } from "#bench/fund-accounts.ts";
 import { CALLERS, type Harness, measureChecked, WARM_UP_MS } from "#bench/harness.ts";
 import { HISTORY_SECONDS, measureHistory, TRANSFERS_PER_SECOND } from "#bench/measure-history.ts";
@@ -69,13 +70,21 @@ async function runHistory(harness: Harness, groups: Parameters<typeof measureHis
   const { stack, say, signal } = harness;
   say(`${TRANSFERS_PER_SECOND} transfers/s through REST for ${HISTORY_SECONDS} s`);
   const before = await countTransfers(stack.shards);
-  const { transfers, visible, transferIds, readsRefused } = await measureHistory(stack.gateway, groups, signal, say);
+  const cpuBefore = readCpuSeconds();
+  const startedMs = performance.now();
+  const { transfers, visible, transferIds, reads, readsRefused } = await measureHistory(
+    stack.gateway,
+    groups,
+    signal,
+    say,
+  );
+  harness.sawProcessors(processorsUsed(cpuBefore, readCpuSeconds(), performance.now() - startedMs));
   signal.throwIfAborted();
   const workload = `${TRANSFERS_PER_SECOND}/s through REST for ${HISTORY_SECONDS} s, everything running`;
   checkMeasurement(workload, transfers, (await countTransfers(stack.shards)) - before);
   await untilProjected(harness);
   await checkHistory(stack.elasticsearch, stack.shards, transferIds);
-  if (readsRefused > 0) say(`  ${readsRefused} reads were refused for the moment, and repeated`);
+  say(`  ${reads} reads of the history; ${readsRefused} of them were told to try again`);
   const sustained = perSecond(transfers) >= SUSTAINED_SHARE_MIN * TRANSFERS_PER_SECOND;
   const { p50Ms, p95Ms, p99Ms, maxMs } = summarize([visible]);
   return [

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { processorsOfOthers, processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
+import { type ProcessorsUsed, processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import type { LoadClient } from "#bench/load-client.ts";
 import { type Measurement, perSecond } from "#bench/measurement.ts";
 import { checkMeasurement, checkpoint } from "#bench/verify.ts";
@@ -14,8 +14,8 @@ export interface Harness {
   readonly wanted: (workload: string) => boolean;
   /** A line of progress. */
   readonly say: (line: string) => void;
-  /** Gets how many processors were taken by programs that have nothing to do with the bench. */
-  readonly sawOthers: (processors: number) => void;
+  /** Shows who used the processors, and remembers what others took. */
+  readonly sawProcessors: (used: ProcessorsUsed) => void;
   readonly signal: AbortSignal;
 }
 
@@ -43,7 +43,6 @@ export async function measureChecked(
   harness.signal.throwIfAborted();
   checkMeasurement(name, measurement, (await count()) - writtenBefore);
   harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s`);
-  harness.say(`    processors: ${used.map(([part, processors]) => `${part} ${processors.toFixed(2)}`).join(", ")}`);
-  harness.sawOthers(processorsOfOthers(used));
+  harness.sawProcessors(used);
   return measurement;
 }

@@ -38,6 +38,7 @@ interface Report {
 export async function openLoadClient(signal: AbortSignal, say: (line: string) => void): Promise<LoadClient> {
   say("building the load client (the first time fetches its Go modules)");
   const build = await run("go", ["build", "-o", loadClientFile, "."], signal, { cwd: GO_FOLDER, env: goEnvironment() });
+  signal.throwIfAborted();
   if (build.code === 0) {
     const version = await run("go", ["env", "GOVERSION"], signal, { cwd: GO_FOLDER, env: goEnvironment() });
     return client(`grpc-go client (${version.stdout.trim()})`, loadClientFile, [], signal);

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { type ProcessorsUsed, processorsOfOthers } from "#bench/cpu.ts";
 import { FULL_WORKLOADS, runFullWorkloads } from "#bench/full-workloads.ts";
 import type { Harness } from "#bench/harness.ts";
 import { LEDGER_WORKLOADS, runLedgerWorkloads } from "#bench/ledger-workloads.ts";
@@ -67,8 +68,9 @@ async function main(): Promise<number> {
   try {
     const client = await openLoadClient(signal, say);
     let others = 0;
-    const sawOthers = (processors: number) => {
-      others = Math.max(others, processors);
+    const sawProcessors = (used: ProcessorsUsed) => {
+      say(`    processors: ${used.map(([part, processors]) => `${part} ${processors.toFixed(2)}`).join(", ")}`);
+      others = Math.max(others, processorsOfOthers(used));
     };
     const harness = (): Harness => ({
       stack: endpoints("bench"),
@@ -77,7 +79,7 @@ async function main(): Promise<number> {
       rounds,
       wanted,
       say,
-      sawOthers,
+      sawProcessors,
       signal,
     });
     const rows: Row[] = [];

@@ -7,15 +7,16 @@ import { openRest, type Rest } from "#bench/rest.ts";
 
 /**
  * How soon a transfer shows in the history of its account: a steady stream of transfers through REST, on a schedule of its
- * own that waits for nobody, and for every tenth a reader who asks for the account's entries, without `x-read-after`,
+ * own that waits for nobody, and for some of them a reader who asks for the account's entries, without `x-read-after`,
  * until the transfer is among them. The time runs from the answer to the transfer to the answer that shows it, so it
- * includes the reader's pauses.
+ * includes the reader's pauses. The pauses grow with the time waited: a slow history must not drown in readers.
  */
 export const TRANSFERS_PER_SECOND = 300;
 export const HISTORY_SECONDS = 60;
-const SAMPLE_EVERY = 10;
-const POLL_MS = 100;
-const GIVE_UP_AFTER_MS = 30_000;
+const SAMPLE_EVERY = 20;
+const FIRST_PAUSE_MS = 100;
+const PAUSE_SHARE_OF_WAIT = 0.2;
+const GIVE_UP_AFTER_MS = 60_000;
 const MAX_CONNECTIONS = 256;
 const MAX_READER_CONNECTIONS = 64;
 const PAGE_SIZE = 50;
@@ -28,6 +29,8 @@ export interface HistoryMeasurement {
   /** Of the sampled ones: until they were visible. */
   readonly visible: Measurement;
   readonly transferIds: readonly string[];
+  /** Of all readers. */
+  readonly reads: number;
   /** How often a reader was told to try again (429, 503): it did, and its clock went on. */
   readonly readsRefused: number;
 }
@@ -46,6 +49,7 @@ export async function measureHistory(
   const transferLatenciesUs: number[] = [];
   const visibleUs: number[] = [];
   let failed = 0;
+  let reads = 0;
   let readsRefused = 0;
   const fail = (error: unknown) => {
     failed += 1;
@@ -60,8 +64,9 @@ export async function measureHistory(
     transferIds.push(transferId);
     transferLatenciesUs.push((answeredMs - dueMs) * 1000);
     if (index % SAMPLE_EVERY !== 0) return;
-    const refused = await waitUntilVisible(reading, credit, transferId, answeredMs);
-    readsRefused += refused;
+    const read = await waitUntilVisible(reading, credit, transferId, answeredMs);
+    reads += read.reads;
+    readsRefused += read.refused;
     visibleUs.push((performance.now() - answeredMs) * 1000);
   }
 
@@ -85,6 +90,7 @@ export async function measureHistory(
       transfers: { ...common, latenciesUs: Uint32Array.from(transferLatenciesUs) },
       visible: { ...common, latenciesUs: Uint32Array.from(visibleUs) },
       transferIds,
+      reads,
       readsRefused,
     };
   } finally {
@@ -93,16 +99,22 @@ export async function measureHistory(
   }
 }
 
-/** @returns how many reads were refused for the moment */
-async function waitUntilVisible(rest: Rest, accountId: string, transferId: string, sinceMs: number): Promise<number> {
+async function waitUntilVisible(
+  rest: Rest,
+  accountId: string,
+  transferId: string,
+  sinceMs: number,
+): Promise<{ reads: number; refused: number }> {
   const path = `/v1/history/entries?account_id=${accountId}&page_size=${PAGE_SIZE}`;
+  let reads = 0;
   let refused = 0;
-  while (performance.now() - sinceMs < GIVE_UP_AFTER_MS) {
+  for (let waitedMs = 0; waitedMs < GIVE_UP_AFTER_MS; waitedMs = performance.now() - sinceMs) {
     const { status, text } = await rest.get(path);
-    if (status === 200 && text.includes(transferId)) return refused;
+    reads += 1;
+    if (status === 200 && text.includes(transferId)) return { reads, refused };
     if (status === 429 || status === 503) refused += 1;
     else if (status !== 200) throw new Error(`the history answered HTTP ${status}: ${text.slice(0, 300)}`);
-    await sleep(POLL_MS);
+    await sleep(Math.max(FIRST_PAUSE_MS, waitedMs * PAUSE_SHARE_OF_WAIT));
   }
   throw new Error(`${transferId} is not visible after ${GIVE_UP_AFTER_MS / 1000} s`);
 }
