@@ -31,7 +31,7 @@ export interface HistoryMeasurement {
   readonly transferIds: readonly string[];
   /** Of all readers. */
   readonly reads: number;
-  /** How often a reader was told to try again (429, 503): it did, and its clock went on. */
+  /** How often a reader was told to try again (429, 5xx): it did, and its clock went on. */
   readonly readsRefused: number;
 }
 
@@ -112,7 +112,7 @@ async function waitUntilVisible(
     const { status, text } = await rest.get(path);
     reads += 1;
     if (status === 200 && text.includes(transferId)) return { reads, refused };
-    if (status === 429 || status === 503) refused += 1;
+    if (status === 429 || status >= 500) refused += 1;
     else if (status !== 200) throw new Error(`the history answered HTTP ${status}: ${text.slice(0, 300)}`);
     await sleep(Math.max(FIRST_PAUSE_MS, waitedMs * PAUSE_SHARE_OF_WAIT));
   }
