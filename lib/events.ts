@@ -15,7 +15,7 @@ export const committedHintSubject = (shard: number): string => `ledger.committed
 /** Plain NATS, may be lost; the payload is a number as text: "the projection of this shard has reached it". */
 export const projectedHintSubject = (shard: number): string => `projection.reached.${shard}`;
 
-/** A chunk stays below this; a single event larger than it (100 postings are 60 KB) travels alone. */
+/** A chunk stays below this; a single event larger than it travels alone (100 postings make up to 140 KB). */
 export const MAX_CHUNK_BYTES = 512 * 1024;
 export const MAX_CHUNK_EVENTS = 500;
 
@@ -35,14 +35,20 @@ export interface StoredEvent {
   readonly occurredAt: string;
 }
 
-/** Up to `limit` events after number `after`, in order. */
+/** One read stops at so much payload, after at least one event. */
+const MAX_READ_BYTES = 8 * 1024 * 1024;
+
+/** Events after number `after`, in order: up to `limit`, fewer when they are large; none only when there is none. */
 export async function readEvents(db: ClientBase | Pool, after: bigint, limit: number): Promise<StoredEvent[]> {
   const { rows } = await db.query<[string, number, string, string, string, number, string, string]>({
     name: "read-events",
     text: `select number, bucket, aggregate_id, aggregate_version, type, schema_version, payload,
                   to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-             from ledger.events where number > $1 order by number limit $2`,
-    values: [after.toString(), limit],
+             from (select *, sum(octet_length(payload)) over (order by number rows unbounded preceding)
+                               - octet_length(payload) as bytes_before
+                     from (select * from ledger.events where number > $1 order by number limit $2) e) e
+            where bytes_before < $3 order by number`,
+    values: [after.toString(), limit, MAX_READ_BYTES],
     rowMode: "array",
   });
   return rows.map(([number, bucket, aggregateId, aggregateVersion, type, schemaVersion, payload, occurredAt]) => ({

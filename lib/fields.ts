@@ -1,3 +1,4 @@
+import { currencyExponent } from "#lib/currencies.ts";
 import { type FieldViolation, malformed } from "#lib/refusal.ts";
 
 /** Checking the fields of a request: every violation is collected, so that a client sees them all at once. */
@@ -48,3 +49,37 @@ export function checkMetadata(check: FieldCheck, field: string, metadata: Readon
   }
   check.require(pairs <= MAX_METADATA_PAIRS, field, `has more than ${MAX_METADATA_PAIRS} pairs`);
 }
+
+/** Notes a violation unless the code is an ISO 4217 currency. */
+export function checkCurrency(check: FieldCheck, field: string, code: string): void {
+  check.require(currencyExponent(code) !== undefined, field, "must be an ISO 4217 currency code, such as EUR");
+}
+
+const TYPE_PATTERN = /^[a-z0-9_]{1,40}$/;
+
+/** Notes a violation unless the text is a type of transfer. */
+export function checkType(check: FieldCheck, field: string, text: string): void {
+  check.require(TYPE_PATTERN.test(text), field, "must be 1 to 40 characters of a-z, 0-9 and _");
+}
+
+/** What google.protobuf.Timestamp, Postgres and Elasticsearch all take: years 1 to 9999. */
+const FIRST_TIME_MS = Date.parse("0001-01-01T00:00:00Z");
+const LAST_TIME_MS = Date.parse("9999-12-31T23:59:59.999Z");
+
+/** Notes a violation unless the time, if there is one, lies in the years 1 to 9999. */
+export function checkTime(check: FieldCheck, field: string, time: Date | undefined): void {
+  const timeMs = time?.getTime() ?? 0;
+  check.require(timeMs >= FIRST_TIME_MS && timeMs <= LAST_TIME_MS, field, "must be a time in the years 1 to 9999");
+}
+
+/** The size of a page: the default when zero, which is not given. Throws INVALID_ARGUMENT when it is out of range. */
+export function pageSizeOf(pageSize: number): number {
+  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) {
+    const description = `must be 1 to ${MAX_PAGE_SIZE}, or left out for ${DEFAULT_PAGE_SIZE}`;
+    throw malformed([{ field: "page_size", description }]);
+  }
+  return pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
+}
+
+const DEFAULT_PAGE_SIZE = 50;
+const MAX_PAGE_SIZE = 500;

@@ -55,6 +55,11 @@ export function bucketOfUuid(uuid: string): number {
   return Number.parseInt(uuid.slice(15, 18), 16);
 }
 
+/** The time inside a UUIDv7, in ms since 1970. */
+export function timeMsOfUuid(uuid: string): number {
+  return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16);
+}
+
 /**
  * What an id holds, or undefined when it is no id of the kind wanted: another prefix, another alphabet, no UUIDv7.
  * Without `prefix`, any prefix will do.

@@ -50,6 +50,9 @@ export class Refusal extends Error {
   }
 }
 
+/** Something that the code holds to be impossible has happened. */
+export class Defect extends Error {}
+
 /** INVALID_ARGUMENT for fields that are malformed, each with its path and what would be right. */
 export function malformed(violations: readonly FieldViolation[], reason = "MALFORMED_REQUEST"): Refusal {
   const message = violations.map(({ field, description }) => `${field}: ${description}`).join("; ");

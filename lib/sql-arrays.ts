@@ -3,7 +3,7 @@
  * these are several times cheaper on the hot path.
  */
 
-/** Of values that need no quoting: UUIDs, integers, RFC 3339 times, names in [a-z0-9_]. */
+/** Of values that need no quoting: UUIDs, TypeIDs, integers, RFC 3339 times, currency codes. Not of words: `null` is one. */
 export function plainArray(values: readonly (string | number | bigint)[]): string {
   return `{${values.join(",")}}`;
 }

@@ -12,7 +12,7 @@ import { ledger, openAccount, openFunded, readAccount, stackName, transferReques
  * A ledger whose way to shard 1 leads through a proxy that can lose the answer to a commit: Postgres has committed, and the
  * connection breaks before the ledger hears of it. Or the commit itself is lost on its way.
  */
-const GRPC_PORT = 17_301;
+const GRPC_PORT = 17_321;
 const PROXY_PORT = 17_399;
 /** The simple query `commit` of the Postgres protocol: 'Q', length, text, NUL. */
 const COMMIT = Buffer.from("Q\0\0\0\x0bcommit\0", "latin1");

@@ -89,6 +89,8 @@ async function runFiles(files: readonly string[], concurrency: number, counts: C
     if (type === "test:stderr" || type === "test:stdout") process.stderr.write(data.message);
     if (type !== "test:pass" && type !== "test:fail") continue;
     if (data.details.type === "suite") continue;
+    // A file without tests reports itself as one that passed.
+    if (type === "test:pass" && data.file !== undefined && data.file.endsWith(data.name)) continue;
     const file = perFile.get(fileOf(data.file)) ?? { passed: 0, failed: 0, ms: 0 };
     file.ms += data.details.duration_ms;
     const left = data.skip !== undefined ? "skipped" : data.todo !== undefined ? "todo" : undefined;

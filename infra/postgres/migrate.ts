@@ -12,6 +12,7 @@ import { type BucketRange, evenBucketRanges, readBucketMap } from "#lib/shards.t
 const MIGRATIONS_FOLDER = "infra/postgres/migrations";
 const FUNCTION_FILES = ["infra/postgres/*.sql", "services/*/*.sql"];
 const MIGRATION_LOCK = 7_236_001;
+const MONTHLY_TABLES = ["entries", "transfers", "events"];
 /** Months made ahead, the current one not counted. */
 const MONTHS_AHEAD = 3;
 const FIRST_MAP_VERSION = 1;
@@ -44,16 +45,24 @@ async function migrateShard(shard: number, connectionString: string, config: Mig
     await db.query("begin");
     for (const file of globSync(FUNCTION_FILES)) await db.query(readFileSync(file, "utf8"));
     await registerShard(db, shard, evenBucketRanges(config.shards.length));
-    await db.query(
-      `select ledger.create_month_partitions((date_trunc('month', now() at time zone 'UTC') + make_interval(months => ahead))::date)
-         from generate_series(0, $1::int) ahead`,
-      [MONTHS_AHEAD],
-    );
     await db.query("commit");
+    await createPartitions(db);
     const names = applied.map(({ name }) => name).join(", ");
     process.stdout.write(`shard ${shard}: ${names === "" ? "up to date" : `applied ${names}`}\n`);
   } finally {
     await db.end();
+  }
+}
+
+async function createPartitions(db: Client): Promise<void> {
+  for (const parent of MONTHLY_TABLES) {
+    for (let ahead = 0; ahead <= MONTHS_AHEAD; ahead += 1) {
+      await db.query(
+        `select ledger.create_month_partition($1,
+                  (date_trunc('month', now() at time zone 'UTC') + make_interval(months => $2))::date)`,
+        [parent, ahead],
+      );
+    }
   }
 }
 

@@ -3,10 +3,10 @@ import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
 import { encodePosition } from "#lib/position.ts";
 import { malformed, Refusal } from "#lib/refusal.ts";
 import type { BatchCreateAccountsRequest, BatchCreateAccountsResponse } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { canonicalHash } from "#services/ledger/command-key.ts";
 import { BATCH_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";
 import { openAccount } from "#services/ledger/create-account.ts";
 import { parseAccountRequest } from "#services/ledger/parse-account.ts";
-import { canonicalHash } from "#services/ledger/parse-transfer.ts";
 
 const MAX_ACCOUNTS_PER_CALL = 1_000;
 
@@ -14,7 +14,7 @@ let batchCalls = 0;
 
 /**
  * The call's key covers every account: account i has the key `KEY/i`, and its fingerprint includes the whole request, so that a
- * repeated call with another list is refused whatever its length.
+ * repeated call whose list differs is refused whatever its length, as long as an owner at the same place is the same.
  */
 export async function batchCreateAccounts(
   ctx: Context,
@@ -42,7 +42,7 @@ export async function batchCreateAccounts(
 
   const whole = canonicalHash(parsed.map(({ fingerprint }) => fingerprint.toString("base64")));
   batchCalls += 1;
-  const lane = `${call.caller} accounts ${batchCalls}`;
+  const lane = { name: `${call.caller} accounts ${batchCalls}`, ordered: false };
   const settled = await Promise.allSettled(
     parsed.map((account, index) => {
       const fingerprint = canonicalHash([whole.toString("base64"), index]);

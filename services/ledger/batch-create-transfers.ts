@@ -8,6 +8,7 @@ import type {
   CreateTransferRequest,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { BATCH_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";
+import type { LaneName } from "#services/ledger/group-commit.ts";
 import {
   type PreparedTransfer,
   prepareTransfer,
@@ -28,7 +29,7 @@ export async function batchCreateTransfers(
 ): Promise<BatchCreateTransfersResponse> {
   refuseMalformedBatch(request.transfers);
   batchCalls += 1;
-  const lane = `${call.caller} batch ${batchCalls}`;
+  const lane = { name: `${call.caller} batch ${batchCalls}`, ordered: true };
   const positions: Position[] = [];
   const failed = (error: unknown): BatchCreateTransfersResponse_Result => {
     if (!(error instanceof Refusal)) ctx.log.error({ err: error }, "a transfer of a batch failed");
@@ -66,7 +67,7 @@ function refuseMalformedBatch(items: readonly CreateTransferRequest[]): void {
 async function prepareOne(
   ctx: Context,
   call: Call,
-  lane: string,
+  lane: LaneName,
   item: CreateTransferRequest,
 ): Promise<PreparedTransfer> {
   // The call's own header cannot stand for many transfers.

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { Refusal } from "#lib/refusal.ts";
 import { plainArray, textArray } from "#lib/sql-arrays.ts";
 import type { CommandKey } from "#services/ledger/transfer.ts";
@@ -34,4 +35,9 @@ export function encodeRefusal(refusal: Refusal): string {
 /** A remembered refusal. */
 export function decodeRefusal({ status, reason, message, metadata }: RefusalJson): Refusal {
   return new Refusal(status, reason, message, { metadata });
+}
+
+/** SHA-256 of a value's JSON; the caller brings it into one canonical order. */
+export function canonicalHash(value: unknown): Buffer {
+  return hash("sha256", JSON.stringify(value), "buffer");
 }

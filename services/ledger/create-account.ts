@@ -1,6 +1,6 @@
 import { FieldCheck } from "#lib/fields.ts";
 import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
-import { FIRST_PINNED_BUCKET, idToUuid } from "#lib/ids.ts";
+import { FIRST_PINNED_BUCKET, idToUuid, timeMsOfUuid } from "#lib/ids.ts";
 import { encodePosition, type Position } from "#lib/position.ts";
 import { shardOfBucket } from "#lib/shards.ts";
 import {
@@ -9,10 +9,11 @@ import {
   Account_Status,
   type CreateAccountRequest,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { canonicalHash } from "#services/ledger/command-key.ts";
 import { COMMAND_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";
-import { openTime, readAccount } from "#services/ledger/get-account.ts";
+import { readAccount } from "#services/ledger/get-account.ts";
+import type { LaneName } from "#services/ledger/group-commit.ts";
 import { type ParsedAccountRequest, parseAccountRequest } from "#services/ledger/parse-account.ts";
-import { canonicalHash } from "#services/ledger/parse-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 
 const METHOD = "create_account";
@@ -22,7 +23,14 @@ export async function createAccount(ctx: Context, request: CreateAccountRequest,
   const check = new FieldCheck();
   const parsed = parseAccountRequest(check, "", request);
   check.done();
-  const opened = await openAccount(ctx, parsed, call, idempotencyKey, call.caller, COMMAND_TIMEOUT_MS);
+  const opened = await openAccount(
+    ctx,
+    parsed,
+    call,
+    idempotencyKey,
+    { name: call.caller, ordered: false },
+    COMMAND_TIMEOUT_MS,
+  );
   if (opened.replayed) call.markReplayed();
   call.setPosition(encodePosition([opened.position]));
   return opened.account;
@@ -40,7 +48,7 @@ export async function openAccount(
   parsed: ParsedAccountRequest,
   call: Call,
   idempotencyKey: string,
-  lane: string,
+  lane: LaneName,
   timeoutMs: number,
 ): Promise<OpenedAccount> {
   const { ownerId, currency, kind, floorMinorUnits, reference, metadata, fingerprint } = parsed;
@@ -67,7 +75,9 @@ export async function openAccount(
       const { replayed, eventNumber, accountId } = outcome;
       const uuid = idToUuid(accountId);
       // A replay has the first answer's balances, and the status of now.
-      const now = replayed ? await readAccount(ctx, uuid, bucket) : undefined;
+      const now = replayed
+        ? await readAccount(ctx, uuid, bucket).catch(() => Promise.reject(refusals.outcomeUnknown(shard)))
+        : undefined;
       const account: Account = {
         accountId,
         ownerId,
@@ -81,12 +91,14 @@ export async function openAccount(
         version: 1n,
         reference,
         metadata: { ...metadata },
-        createTime: openTime(uuid),
+        createTime: new Date(timeMsOfUuid(uuid)),
       };
       return { account, replayed, position: { shard, number: eventNumber } };
     }
     case "reference_used":
-      throw refusals.referenceAlreadyUsed(reference, outcome.accountId);
+      throw refusals.referenceAlreadyUsed(reference);
+    case "failed":
+      throw outcome.error;
     case "refused":
       if (outcome.replayed) call.markReplayed();
       throw outcome.refusal;

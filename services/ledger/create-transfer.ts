@@ -11,7 +11,7 @@ export async function createTransfer(ctx: Context, request: CreateTransferReques
     parsed: parseTransfer(request),
     caller: call.caller,
     idempotencyKey,
-    lane: call.caller,
+    lane: { name: call.caller, ordered: false },
     timeoutMs: COMMAND_TIMEOUT_MS,
   });
   switch (outcome.kind) {

@@ -1,6 +1,6 @@
 import { bucketOfUuid } from "#lib/ids.ts";
 import { MAX_MINOR_UNITS, MIN_MINOR_UNITS } from "#lib/money.ts";
-import type { Refusal } from "#lib/refusal.ts";
+import { Defect, type Refusal } from "#lib/refusal.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type {
   EntryLine,
@@ -140,6 +140,9 @@ function applyPosting(
   entries: EntryLine[],
 ): Refusal | undefined {
   const { amountMinorUnits, currency } = posting;
+  // Refused before it was queued; here it would make money.
+  if (posting.debit.id === posting.credit.id)
+    throw new Defect(`${posting.debit.id} is debited and credited by one posting`);
   const debit = accounts.get(posting.debit.id) as LockedAccount;
   const credit = accounts.get(posting.credit.id) as LockedAccount;
   const debitAfter = debit.postedMinorUnits - amountMinorUnits;

@@ -1,4 +1,4 @@
-import { parseId, uuidToId } from "#lib/ids.ts";
+import { parseId, timeMsOfUuid, uuidToId } from "#lib/ids.ts";
 import { malformed } from "#lib/refusal.ts";
 import {
   type Account,
@@ -65,11 +65,6 @@ function toAccount(row: AccountColumns): Account {
     version: BigInt(version),
     reference,
     metadata,
-    createTime: openTime(uuid),
+    createTime: new Date(timeMsOfUuid(uuid)),
   };
-}
-
-/** The time inside an account's id. */
-export function openTime(uuid: string): Date {
-  return new Date(Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16));
 }

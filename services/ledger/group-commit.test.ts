@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { groupCommit } from "#services/ledger/group-commit.ts";
+import { groupCommit, type LaneName } from "#services/ledger/group-commit.ts";
 
 interface Written {
   readonly batches: string[][];
@@ -8,7 +8,9 @@ interface Written {
   release(): void;
 }
 
-function recorder(options: { maxBatch?: number; maxQueued?: number; hold?: boolean; fail?: boolean } = {}) {
+function recorder(
+  options: { maxBatch?: number; maxWeight?: number; maxQueued?: number; hold?: boolean; fail?: boolean } = {},
+) {
   const batches: string[][] = [];
   let release = () => {};
   const commit = groupCommit<string, string>({
@@ -19,7 +21,10 @@ function recorder(options: { maxBatch?: number; maxQueued?: number; hold?: boole
       return batch.map((command) => `done ${command}`);
     },
     keyOf: (command) => command.split("#")[0] as string,
+    weightOf: (command) => Number(command.split("=")[1] ?? 1),
+    breaksLane: (outcome) => outcome.startsWith("done broken"),
     maxBatch: options.maxBatch ?? 1000,
+    maxWeight: options.maxWeight ?? 1000,
     maxQueued: options.maxQueued ?? 1000,
     tooLate: () => new Error("too late"),
     unknown: (command) => `unknown ${command}`,
@@ -29,14 +34,17 @@ function recorder(options: { maxBatch?: number; maxQueued?: number; hold?: boole
   return { commit, written };
 }
 
+const one: LaneName = { name: "one", ordered: false };
+const batch: LaneName = { name: "batch", ordered: true };
+const caller: LaneName = { name: "caller", ordered: false };
 const later = () => performance.now() + 60_000;
 
 test("commands that arrive while a batch is written form the next batch", async () => {
   const { commit, written } = recorder({ hold: true });
-  const first = commit.submit("a", "one", later());
+  const first = commit.submit("a", one, later());
   await new Promise((resolve) => setImmediate(resolve));
   await new Promise((resolve) => setImmediate(resolve));
-  const others = ["b", "c", "d"].map((command) => commit.submit(command, "one", later()));
+  const others = ["b", "c", "d"].map((command) => commit.submit(command, one, later()));
   written.release();
   assert.equal(await first, "done a");
   await new Promise((resolve) => setImmediate(resolve));
@@ -47,8 +55,8 @@ test("commands that arrive while a batch is written form the next batch", async 
 
 test("a lane with thousands of commands leaves room for a single call", async () => {
   const { commit, written } = recorder({ maxBatch: 100, maxQueued: 2_000 });
-  const big = Array.from({ length: 1000 }, (_, index) => commit.submit(`big${index}`, "batch", later()));
-  const single = commit.submit("single", "caller", later());
+  const big = Array.from({ length: 1000 }, (_, index) => commit.submit(`big${index}`, batch, later()));
+  const single = commit.submit("single", caller, later());
   await Promise.all([...big, single]);
   assert.ok(written.batches[0]?.includes("single"));
   assert.equal(written.batches.length, 11);
@@ -57,13 +65,13 @@ test("a lane with thousands of commands leaves room for a single call", async ()
 test("the order within a lane is kept", async () => {
   const { commit, written } = recorder({ maxBatch: 7 });
   const names = Array.from({ length: 100 }, (_, index) => `c${index}`);
-  await Promise.all(names.map((name) => commit.submit(name, "one", later())));
+  await Promise.all(names.map((name) => commit.submit(name, one, later())));
   assert.deepEqual(written.batches.flat(), names);
 });
 
 test("a key appears once in a batch, and its twin comes after it", async () => {
   const { commit, written } = recorder();
-  const answers = await Promise.all(["k#1", "k#2", "other", "k#3"].map((c) => commit.submit(c, "one", later())));
+  const answers = await Promise.all(["k#1", "k#2", "other", "k#3"].map((c) => commit.submit(c, one, later())));
   assert.deepEqual(answers, ["done k#1", "done k#2", "done other", "done k#3"]);
   for (const batch of written.batches) assert.ok(batch.filter((command) => command.startsWith("k#")).length <= 1);
   assert.deepEqual(
@@ -74,16 +82,16 @@ test("a key appears once in a batch, and its twin comes after it", async () => {
 
 test("beyond the bound a command is refused, and what was accepted is still answered", async () => {
   const { commit } = recorder({ maxQueued: 2 });
-  const accepted = [commit.submit("a", "one", later()), commit.submit("b", "one", later())];
-  await assert.rejects(commit.submit("c", "one", later()), /full: 2/);
+  const accepted = [commit.submit("a", one, later()), commit.submit("b", one, later())];
+  await assert.rejects(commit.submit("c", one, later()), /full: 2/);
   assert.deepEqual(await Promise.all(accepted), ["done a", "done b"]);
   assert.equal(commit.waiting(), 0);
 });
 
 test("a command whose time is over while it waits is told that nothing has happened; one being written, that it is unknown", async () => {
   const { commit, written } = recorder({ hold: true, maxBatch: 1 });
-  const writing = commit.submit("writing", "one", performance.now() + 150);
-  const waiting = commit.submit("waiting", "one", performance.now() + 150);
+  const writing = commit.submit("writing", one, performance.now() + 150);
+  const waiting = commit.submit("waiting", one, performance.now() + 150);
   assert.equal(await writing, "unknown writing");
   await assert.rejects(waiting, /too late/);
   written.release();
@@ -93,6 +101,32 @@ test("a command whose time is over while it waits is told that nothing has happe
 
 test("a batch that fails answers each of its commands, and the next batch is written", async () => {
   const { commit } = recorder({ fail: true });
-  await assert.rejects(commit.submit("a", "one", later()), /the database is gone/);
-  await assert.rejects(commit.submit("b", "one", later()), /the database is gone/);
+  await assert.rejects(commit.submit("a", one, later()), /the database is gone/);
+  await assert.rejects(commit.submit("b", one, later()), /the database is gone/);
+});
+
+test("a twin of a single call does not hold up those behind it", async () => {
+  const { commit, written } = recorder();
+  await Promise.all(["k#1", "k#2", "k#3", "a", "b"].map((command) => commit.submit(command, one, later())));
+  assert.deepEqual(written.batches[0], ["k#1", "a", "b"]);
+  assert.deepEqual(written.batches.slice(1), [["k#2"], ["k#3"]]);
+});
+
+test("a batch stops at its weight", async () => {
+  const { commit, written } = recorder({ maxWeight: 100 });
+  await Promise.all(["a=60", "b=60", "c=1"].map((command) => commit.submit(command, one, later())));
+  assert.deepEqual(written.batches, [["a=60", "b=60"], ["c=1"]]);
+});
+
+test("when one command of an ordered lane is not made, those behind it are not made either", async () => {
+  const { commit, written } = recorder({ maxBatch: 2 });
+  const commands = ["a", "broken", "c", "d"];
+  const [ordered, single] = await Promise.all([
+    Promise.all(commands.map((command) => commit.submit(`${command}#1`, batch, later()))),
+    Promise.all(commands.map((command) => commit.submit(`${command}2`, one, later()))),
+  ]);
+  assert.deepEqual(ordered, ["done a#1", "done broken#1", "done broken#1", "done broken#1"]);
+  assert.deepEqual(single, ["done a2", "done broken2", "done c2", "done d2"]);
+  assert.ok(!written.batches.flat().includes("c#1"));
+  assert.equal(commit.waiting(), 0);
 });

@@ -1,6 +1,6 @@
+import { pageSizeOf } from "#lib/fields.ts";
 import type { Call } from "#lib/grpc-server.ts";
 import { uuidToId } from "#lib/ids.ts";
-import { malformed } from "#lib/refusal.ts";
 import type {
   Entry,
   ListAccountEntriesRequest,
@@ -10,9 +10,6 @@ import type { Context } from "#services/ledger/context.ts";
 import { parseAccountId, readAccount } from "#services/ledger/get-account.ts";
 import { readShard } from "#services/ledger/read-shard.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-
-const DEFAULT_PAGE_SIZE = 50;
-const MAX_PAGE_SIZE = 500;
 
 /**
  * A page begins below a (post_time, sequence): it starts in the right month's partition and walks back, and an entry that
@@ -24,7 +21,7 @@ export async function listAccountEntries(
   call: Call,
 ): Promise<ListAccountEntriesResponse> {
   const { uuid, bucket } = parseAccountId(request.accountId);
-  const pageSize = parsePageSize(request.pageSize);
+  const pageSize = pageSizeOf(request.pageSize);
   const scope = ["ListAccountEntries", call.caller, request.accountId];
   const cursor = request.pageToken === "" ? ["infinity", "0"] : ctx.pageTokens.open(scope, request.pageToken);
 
@@ -48,16 +45,6 @@ export async function listAccountEntries(
   const hasMore = rows.length > pageSize;
   const nextPageToken = hasMore && last !== undefined ? ctx.pageTokens.seal(scope, [last[10], last[0]]) : "";
   return { entries: page.map(toEntry), nextPageToken, hasMore };
-}
-
-/** Throws INVALID_ARGUMENT when it is out of range; zero means not given. */
-function parsePageSize(pageSize: number): number {
-  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) {
-    throw malformed([
-      { field: "page_size", description: `must be 1 to ${MAX_PAGE_SIZE}, or left out for ${DEFAULT_PAGE_SIZE}` },
-    ]);
-  }
-  return pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
 }
 
 type EntryColumns = [

@@ -46,7 +46,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   };
   const server = await startGrpcServer(settings.grpcPort, [{ definition: LedgerServiceService, handlers }]);
   return {
-    notReady: () => undefined,
+    notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {
       await server.stop();
       await Promise.all(handles.flatMap(({ transfers, accounts }) => [transfers.drained(), accounts.drained()]));

@@ -2,6 +2,7 @@ import { bucketOfUuid, idToUuid } from "#lib/ids.ts";
 import { shardOfBucket } from "#lib/shards.ts";
 import { type Transfer, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { Context, ShardHandle } from "#services/ledger/context.ts";
+import type { LaneName } from "#services/ledger/group-commit.ts";
 import type { ParsedAccount, ParsedTransfer } from "#services/ledger/parse-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import { systemAccount } from "#services/ledger/system-accounts.ts";
@@ -21,8 +22,8 @@ export interface TransferOrder {
   readonly parsed: ParsedTransfer;
   readonly caller: string;
   readonly idempotencyKey: string;
-  /** For fairness: the caller, or one batch call. */
-  readonly lane: string;
+  /** The single calls of a caller, or one batch call. */
+  readonly lane: LaneName;
   readonly timeoutMs: number;
 }
 
@@ -30,7 +31,7 @@ export interface TransferOrder {
 export interface PreparedTransfer {
   readonly handle: ShardHandle;
   readonly command: TransferCommand;
-  readonly lane: string;
+  readonly lane: LaneName;
   readonly deadlineMs: number;
 }
 
@@ -49,6 +50,9 @@ export async function prepareTransfer(ctx: Context, order: TransferOrder): Promi
   const postings = order.parsed.postings.every(isResolved)
     ? (order.parsed.postings as readonly PostingCommand[])
     : await resolvePostings(ctx, handle, order.parsed);
+  for (const [index, { debit, credit }] of postings.entries()) {
+    if (debit.uuid === credit.uuid) throw refusals.debitIsCredit(index, debit.id);
+  }
   return { handle, command: toCommand(ctx, order, postings), lane: order.lane, deadlineMs };
 }
 

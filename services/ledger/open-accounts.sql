@@ -29,6 +29,8 @@ begin
       from unnest(account_ids, buckets, owner_ids, callers, currencies, kinds, floors, reference_names, metadatas)
            n (account_id, bucket, owner_id, caller, currency, kind, floor, reference, metadata)
      where n.account_id = any (claimed)
+     -- In the order of the unique index, so that two ledgers cannot deadlock on it.
+     order by case when n.owner_id = '' then n.caller else n.owner_id end, n.reference
     on conflict do nothing returning account_id
   ) select coalesce(array_agg(account_id), '{}') into opened from o;
 

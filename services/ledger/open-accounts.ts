@@ -4,7 +4,14 @@ import type { Refusal } from "#lib/refusal.ts";
 import { bytesArray, plainArray, textArray } from "#lib/sql-arrays.ts";
 import { decodeRefusal, keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import { ConnectionLost, isConnectionLost, isMapChanged, type Shard, type Writer } from "#services/ledger/shard.ts";
+import {
+  ConnectionLost,
+  isConnectionLost,
+  isContended,
+  isMapChanged,
+  type Shard,
+  type Writer,
+} from "#services/ledger/shard.ts";
 import type { CommandKey } from "#services/ledger/transfer.ts";
 
 /** A batch of new accounts on one shard: one call of one SQL function, which is one transaction. */
@@ -28,7 +35,9 @@ export type AccountOutcome =
   | { readonly kind: "reference_used"; readonly accountId: string }
   | { readonly kind: "refused"; readonly refusal: Refusal; readonly replayed: boolean }
   /** It was being written when its time was over, or the answer was lost. */
-  | { readonly kind: "unknown" };
+  | { readonly kind: "unknown" }
+  /** Postgres did not take it: a bug, or a resource that ran out. Nothing has happened. */
+  | { readonly kind: "failed"; readonly error: unknown };
 
 export async function openAccounts(
   shard: Shard,
@@ -57,10 +66,24 @@ export async function openAccounts(
     return outcomes;
   } catch (error) {
     if (isMapChanged(error)) throw refusals.shardMapChanged(shard.number);
-    if (!isConnectionLost(error)) throw error;
+    if (isContended(error)) throw refusals.shardContended(shard.number);
+    if (!isConnectionLost(error)) return openHalves(shard, writer, commands, error);
     writer.discard();
     return commands.map(() => ({ kind: "unknown" }));
   }
+}
+
+/** An account that Postgres does not take must not spoil the others: find it by halving. */
+async function openHalves(
+  shard: Shard,
+  writer: Writer,
+  commands: readonly OpenAccountCommand[],
+  error: unknown,
+): Promise<AccountOutcome[]> {
+  if (commands.length === 1) return [{ kind: "failed", error }];
+  const middle = Math.ceil(commands.length / 2);
+  const first = await openAccounts(shard, writer, commands.slice(0, middle));
+  return [...first, ...(await openAccounts(shard, writer, commands.slice(middle)))];
 }
 
 type OutcomeRow = [
@@ -83,7 +106,8 @@ function toOutcome(command: OpenAccountCommand, row: OutcomeRow | undefined): Ac
       return { kind: "reference_used", accountId };
     case "key_known":
       if (!fingerprint.equals(command.key.fingerprint)) {
-        const reused = refusals.idempotencyKeyReused(command.key.key, "account", accountId);
+        const made = refusal === null ? accountId : undefined;
+        const reused = refusals.idempotencyKeyReused(command.key.key, "account", made);
         return { kind: "refused", refusal: reused, replayed: false };
       }
       if (refusal !== null) return { kind: "refused", refusal: decodeRefusal(refusal), replayed: true };

@@ -1,7 +1,7 @@
-import { checkMetadata, type FieldCheck, isLine } from "#lib/fields.ts";
+import { checkCurrency, checkMetadata, type FieldCheck, isLine } from "#lib/fields.ts";
 import { parseId } from "#lib/ids.ts";
 import { Account_Kind, type CreateAccountRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { canonicalHash, checkCurrency } from "#services/ledger/parse-transfer.ts";
+import { canonicalHash } from "#services/ledger/command-key.ts";
 
 /** A request to open an account that is well formed. */
 export interface ParsedAccountRequest {

@@ -1,8 +1,7 @@
-import { hash } from "node:crypto";
-import { currencyExponent } from "#lib/currencies.ts";
-import { checkMetadata, FieldCheck, isLine } from "#lib/fields.ts";
+import { checkCurrency, checkMetadata, checkTime, checkType, FieldCheck, isLine } from "#lib/fields.ts";
 import { parseId } from "#lib/ids.ts";
 import type { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { canonicalHash } from "#services/ledger/command-key.ts";
 import type { AccountName } from "#services/ledger/transfer.ts";
 
 /** A request that is well formed; its `system:` accounts are not resolved yet. */
@@ -29,7 +28,6 @@ export type ParsedAccount =
 
 export const MAX_POSTINGS = 100;
 const MAX_MEMO_CHARACTERS = 140;
-const TYPE_PATTERN = /^[a-z0-9_]{1,40}$/;
 const SYSTEM_PREFIX = "system:";
 const SYSTEM_PATTERN = /^system:[a-z][a-z0-9_]{0,55}$/;
 const DEFAULT_TYPE = "transfer";
@@ -64,23 +62,18 @@ export function parseTransfer(request: CreateTransferRequest): ParsedTransfer {
     postings.push({ debit, credit, amountMinorUnits: posting.amountMinorUnits, currency: posting.currency });
   }
   const type = request.type === "" ? DEFAULT_TYPE : request.type;
-  check.require(TYPE_PATTERN.test(type), "type", "must be 1 to 40 characters of a-z, 0-9 and _");
+  checkType(check, "type", type);
   check.require(
     isLine(request.memo, MAX_MEMO_CHARACTERS),
     "memo",
     `must be at most ${MAX_MEMO_CHARACTERS} characters without control characters`,
   );
   checkMetadata(check, "metadata", request.metadata);
+  checkTime(check, "effective_time", request.effectiveTime);
   const effectiveTimeMs = request.effectiveTime?.getTime();
-  check.require(!Number.isNaN(effectiveTimeMs), "effective_time", "is no time");
   check.done();
   const { memo, metadata } = request;
   return { postings, type, memo, metadata, effectiveTimeMs, fingerprint: fingerprintOf(request, type) };
-}
-
-/** Notes a violation unless the code is an ISO 4217 currency. */
-export function checkCurrency(check: FieldCheck, field: string, code: string): void {
-  check.require(currencyExponent(code) !== undefined, field, "must be an ISO 4217 currency code, such as EUR");
 }
 
 function parseAccount(check: FieldCheck, field: string, text: string): ParsedAccount | undefined {
@@ -104,9 +97,4 @@ function fingerprintOf(request: CreateTransferRequest, type: string): Buffer {
   ]);
   const metadata = Object.entries(request.metadata).sort(([a], [b]) => (a < b ? -1 : 1));
   return canonicalHash([postings, type, request.memo, metadata, request.effectiveTime?.getTime() ?? null]);
-}
-
-/** SHA-256 of a value's JSON; the caller brings it into one canonical order. */
-export function canonicalHash(value: unknown): Buffer {
-  return hash("sha256", JSON.stringify(value), "buffer");
 }

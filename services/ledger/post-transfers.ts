@@ -26,52 +26,58 @@ export interface DecidedBatch {
   readonly touched: readonly LockedAccount[];
 }
 
-/** Sends the statement that writes the batch; answers the number of its first event. */
-export async function postTransfers(db: Client, mapVersion: number, decided: DecidedBatch): Promise<bigint> {
-  const { posted, refusedNow, touched } = decided;
+/** The parameters of `ledger.post_transfers`, in its order. */
+export type PostColumns = readonly (string | number)[];
+
+export function postColumns(mapVersion: number, { posted, refusedNow, touched }: DecidedBatch): PostColumns {
   const transfers = posted.map(({ transfer }) => transfer);
   const entries = posted.flatMap(({ entries: lines, command, transfer }) =>
     lines.map((entry) => ({ entry, command, transfer })),
   );
+  return [
+    mapVersion,
+    plainArray(posted.map(({ command }) => command.transferUuid)),
+    plainArray(posted.map(({ command }) => command.bucket)),
+    textArray(transfers.map(({ type }) => type)),
+    textArray(transfers.map(({ memo }) => memo)),
+    textArray(transfers.map(({ metadata }) => JSON.stringify(metadata))),
+    textArray(transfers.map(encodePostings)),
+    textArray(transfers.map(encodeBalances)),
+    plainArray(transfers.map(({ postTimeMs }) => rfc3339(postTimeMs))),
+    plainArray(transfers.map(({ effectiveTimeMs }) => rfc3339(effectiveTimeMs))),
+    plainArray(transfers.map(({ transferId }) => transferId)),
+    textArray(posted.map(({ payload }) => payload)),
+
+    plainArray(entries.map(({ entry }) => entry.account.uuid)),
+    plainArray(entries.map(({ entry }) => entry.sequence)),
+    plainArray(entries.map(({ entry }) => bucketOfUuid(entry.account.uuid))),
+    plainArray(entries.map(({ command }) => command.transferUuid)),
+    plainArray(entries.map(({ entry }) => entry.postingIndex)),
+    plainArray(entries.map(({ entry }) => entry.amountMinorUnits)),
+    plainArray(entries.map(({ entry }) => entry.balanceAfterMinorUnits)),
+    plainArray(entries.map(({ entry }) => entry.currency)),
+    plainArray(entries.map(({ entry }) => entry.counterparty.uuid)),
+    plainArray(entries.map(({ transfer }) => rfc3339(transfer.postTimeMs))),
+    plainArray(entries.map(({ transfer }) => rfc3339(transfer.effectiveTimeMs))),
+
+    plainArray(touched.map(({ uuid }) => uuid)),
+    plainArray(touched.map(({ postedMinorUnits }) => postedMinorUnits)),
+    plainArray(touched.map(({ version }) => version)),
+    plainArray(touched.map(({ entrySequence }) => entrySequence)),
+    plainArray(touched.map(({ lastPostTimeMs }) => rfc3339(lastPostTimeMs))),
+    plainArray(touched.map(({ lastEffectiveTimeMs }) => rfc3339(lastEffectiveTimeMs))),
+
+    ...keyColumns(refusedNow.map(({ command }) => command)),
+    textArray(refusedNow.map(({ refusal, remembered }) => (remembered ? encodeRefusal(refusal) : null))),
+  ];
+}
+
+/** Sends the statement that writes the batch; answers the number of its first event. */
+export async function postTransfers(db: Client, columns: PostColumns): Promise<bigint> {
   const { rows } = await db.query<[string]>({
     name: "post-transfers",
     text: `select ledger.post_transfers(${POST_PARAMETERS})`,
-    values: [
-      mapVersion,
-      plainArray(posted.map(({ command }) => command.transferUuid)),
-      plainArray(posted.map(({ command }) => command.bucket)),
-      plainArray(transfers.map(({ type }) => type)),
-      textArray(transfers.map(({ memo }) => memo)),
-      textArray(transfers.map(({ metadata }) => JSON.stringify(metadata))),
-      textArray(transfers.map(encodePostings)),
-      textArray(transfers.map(encodeBalances)),
-      plainArray(transfers.map(({ postTimeMs }) => rfc3339(postTimeMs))),
-      plainArray(transfers.map(({ effectiveTimeMs }) => rfc3339(effectiveTimeMs))),
-      plainArray(transfers.map(({ transferId }) => transferId)),
-      textArray(posted.map(({ payload }) => payload)),
-
-      plainArray(entries.map(({ entry }) => entry.account.uuid)),
-      plainArray(entries.map(({ entry }) => entry.sequence)),
-      plainArray(entries.map(({ entry }) => bucketOfUuid(entry.account.uuid))),
-      plainArray(entries.map(({ command }) => command.transferUuid)),
-      plainArray(entries.map(({ entry }) => entry.postingIndex)),
-      plainArray(entries.map(({ entry }) => entry.amountMinorUnits)),
-      plainArray(entries.map(({ entry }) => entry.balanceAfterMinorUnits)),
-      plainArray(entries.map(({ entry }) => entry.currency)),
-      plainArray(entries.map(({ entry }) => entry.counterparty.uuid)),
-      plainArray(entries.map(({ transfer }) => rfc3339(transfer.postTimeMs))),
-      plainArray(entries.map(({ transfer }) => rfc3339(transfer.effectiveTimeMs))),
-
-      plainArray(touched.map(({ uuid }) => uuid)),
-      plainArray(touched.map(({ postedMinorUnits }) => postedMinorUnits)),
-      plainArray(touched.map(({ version }) => version)),
-      plainArray(touched.map(({ entrySequence }) => entrySequence)),
-      plainArray(touched.map(({ lastPostTimeMs }) => rfc3339(lastPostTimeMs))),
-      plainArray(touched.map(({ lastEffectiveTimeMs }) => rfc3339(lastEffectiveTimeMs))),
-
-      ...keyColumns(refusedNow.map(({ command }) => command)),
-      textArray(refusedNow.map(({ refusal, remembered }) => (remembered ? encodeRefusal(refusal) : null))),
-    ],
+    values: [...columns],
     rowMode: "array",
   });
   return BigInt(rows[0]?.[0] as string);

@@ -1,4 +1,4 @@
-import { Refusal, type RefusalStatus } from "#lib/refusal.ts";
+import { malformed, Refusal, type RefusalStatus } from "#lib/refusal.ts";
 
 /** Every reason for which this service refuses, beside malformed fields (lib/refusal.ts) and keys (lib/grpc-server.ts). */
 
@@ -98,21 +98,51 @@ export const refusals = {
       },
     ),
 
-  referenceAlreadyUsed: (reference: string, accountId: string) =>
+  /** Postgres remembers it in the same words: see open-accounts.sql. */
+  referenceAlreadyUsed: (reference: string) =>
     refuse(
       "FAILED_PRECONDITION",
       "REFERENCE_ALREADY_USED",
-      `The owner has another account with the reference "${reference}": ${accountId}.`,
-      { reference, account_id: accountId },
+      `The owner has another account with the reference "${reference}".`,
+      { reference },
     ),
 
-  idempotencyKeyReused: (key: string, resourceType: "account" | "transfer", resourceName: string) =>
-    refuse(
-      "ALREADY_EXISTS",
-      "IDEMPOTENCY_KEY_REUSED",
-      `The idempotency key ${key} was used for another request, which made the ${resourceType} ${resourceName}. Use a new key for a new command.`,
-      { idempotency_key: key, resource_type: resourceType, resource_name: resourceName },
+  /** `resourceName` is what the first request made; undefined when it was refused. */
+  idempotencyKeyReused: (key: string, resourceType: "account" | "transfer", resourceName: string | undefined) =>
+    resourceName === undefined
+      ? refuse(
+          "ALREADY_EXISTS",
+          "IDEMPOTENCY_KEY_REUSED",
+          `The idempotency key ${key} was used for another request, which was refused. Use a new key for a new command.`,
+          { idempotency_key: key },
+        )
+      : refuse(
+          "ALREADY_EXISTS",
+          "IDEMPOTENCY_KEY_REUSED",
+          `The idempotency key ${key} was used for another request, which made the ${resourceType} ${resourceName}. Use a new key for a new command.`,
+          { idempotency_key: key, resource_type: resourceType, resource_name: resourceName },
+        ),
+
+  /** Another transaction had to go first: a deadlock between two ledgers. Nothing has happened. */
+  shardContended: (shard: number) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "SHARD_CONTENDED",
+      `Another command of shard ${shard} had to go first. Nothing has happened; try again.`,
+      {
+        metadata: { shard: shard.toString() },
+        retryAfterMs: RETRY_AFTER_MS,
+      },
     ),
+
+  /** `system:NAME` beside the account that it stands for. */
+  debitIsCredit: (index: number, accountId: string) =>
+    malformed([
+      {
+        field: `postings[${index}].credit_account_id`,
+        description: `is the debit account too (${accountId}): money must move between two accounts`,
+      },
+    ]),
 
   /** Another call with this key is just ending. */
   keyBusy: (key: string) =>

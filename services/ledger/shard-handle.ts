@@ -12,6 +12,8 @@ import { writeTransfers } from "#services/ledger/write-transfers.ts";
 
 /** Larger batches gain little and hold their locks longer. */
 const MAX_COMMANDS_PER_BATCH = 1_000;
+/** A transfer has up to 100 postings; so many are written well within a transaction's time. */
+const MAX_POSTINGS_PER_BATCH = 5_000;
 /** Room for two full batch calls; more would only wait past its deadline. */
 const MAX_WAITING_COMMANDS = 20_000;
 
@@ -46,6 +48,7 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
   }
   const bounds = {
     maxBatch: MAX_COMMANDS_PER_BATCH,
+    maxWeight: MAX_POSTINGS_PER_BATCH,
     maxQueued: MAX_WAITING_COMMANDS,
     tooLate: () => refusals.shardTooSlow(number),
     full: (waiting: number) => refusals.tooManyCommands(number, waiting),
@@ -56,14 +59,23 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
       ...bounds,
       write: (batch) => measured("transfers", batch.length, () => writeTransfers(shard, transferWriter, log, batch)),
       keyOf: keyText,
+      weightOf: ({ postings }) => postings.length,
       unknown: (command) => ({ kind: "unknown", command }),
+      breaksLane,
     }),
     accounts: groupCommit<OpenAccountCommand, AccountOutcome>({
       ...bounds,
       write: (batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch)),
       keyOf: keyText,
+      weightOf: () => 1,
       unknown: () => ({ kind: "unknown" }),
+      breaksLane,
     }),
     systemAccounts: new Map(),
   };
+}
+
+/** What is not the command's own fault: the shard was away, or nobody knows what became of it. */
+function breaksLane(outcome: TransferOutcome | AccountOutcome): boolean {
+  return outcome.kind === "unknown" || (outcome.kind === "refused" && outcome.refusal.status === "UNAVAILABLE");
 }

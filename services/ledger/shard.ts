@@ -1,5 +1,6 @@
 import { Client, DatabaseError, Pool, types } from "pg";
 import type { Logger } from "#lib/log.ts";
+import { Defect } from "#lib/refusal.ts";
 import { type BucketMap, readBucketMap } from "#lib/shards.ts";
 
 /**
@@ -28,6 +29,8 @@ export interface Shard {
   readonly number: number;
   readonly map: BucketMap;
   readonly reads: Pool;
+  /** Whether the last connection for writing came about. */
+  reachable(): boolean;
   /** Each has a connection of its own. */
   openWriter(): Writer;
   close(): Promise<void>;
@@ -43,6 +46,7 @@ export function openShard(number: number, connectionString: string, map: BucketM
   });
   reads.on("error", (error) => log.warn({ shard: number, error: error.message }, "a read connection was lost"));
   const open = new Set<Client>();
+  let reachable = true;
 
   async function connect(): Promise<Client> {
     const client = new Client({
@@ -54,20 +58,31 @@ export function openShard(number: number, connectionString: string, map: BucketM
     });
     // Without a listener a lost connection would end the process; the statement under way is rejected as well.
     client.on("error", (error) => log.warn({ shard: number, error: error.message }, "a write connection was lost"));
-    await client.connect();
-    const known = await readBucketMap(client);
-    if (known.shard !== number || known.map.version !== map.version) {
-      await client.end();
-      throw new Error(
-        `shard ${number}: the database says shard ${known.shard}, map ${known.map.version}; wanted map ${map.version}`,
-      );
+    try {
+      await client.connect();
+      await checkShard(client);
+    } catch (error) {
+      reachable = false;
+      await client.end().catch(() => {});
+      throw error;
     }
+    reachable = true;
     open.add(client);
     return client;
   }
 
+  async function checkShard(client: Client): Promise<void> {
+    const known = await readBucketMap(client);
+    if (known.shard !== number || known.map.version !== map.version) {
+      throw new Error(
+        `shard ${number}: the database says shard ${known.shard}, map ${known.map.version}; wanted map ${map.version}`,
+      );
+    }
+  }
+
   return {
     number,
+    reachable: () => reachable,
     map,
     reads,
     openWriter() {
@@ -106,9 +121,24 @@ export function openShard(number: number, connectionString: string, map: BucketM
 /** SQLSTATE classes that end the session: connection exceptions, operator intervention, idle or transaction time-outs. */
 const SESSION_ENDED = /^(08|57P|25P03|25P04)/;
 
+/** Whether an error is a defect in our own code, and nothing that Postgres or the network said. */
+export function isDefect(error: unknown): boolean {
+  return (
+    error instanceof TypeError ||
+    error instanceof RangeError ||
+    error instanceof ReferenceError ||
+    error instanceof Defect
+  );
+}
+
 /** Whether an error says that the connection is gone, and so nothing of what became of the statement. */
 export function isConnectionLost(error: unknown): boolean {
   return !(error instanceof DatabaseError) || SESSION_ENDED.test(error.code ?? "08");
+}
+
+/** Whether Postgres ended one of two transactions that waited for each other. Nothing of it has happened. */
+export function isContended(error: unknown): boolean {
+  return error instanceof DatabaseError && (error.code === "40P01" || error.code === "40001");
 }
 
 /** Raised by the functions that write when the bucket map is not the one that was evaluated with. */

@@ -1,7 +1,7 @@
 import { idToUuid } from "#lib/ids.ts";
 import { systemBucketOf } from "#lib/shards.ts";
+import { canonicalHash } from "#services/ledger/command-key.ts";
 import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
-import { canonicalHash } from "#services/ledger/parse-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type { AccountName } from "#services/ledger/transfer.ts";
 
@@ -48,7 +48,7 @@ async function openSystemAccount(
       reference,
       metadata: {},
     },
-    OPENED_BY,
+    { name: OPENED_BY, ordered: false },
     performance.now() + COMMAND_TIMEOUT_MS,
   );
   switch (outcome.kind) {
@@ -56,6 +56,8 @@ async function openSystemAccount(
     // Its key had expired.
     case "reference_used":
       return { id: outcome.accountId, uuid: idToUuid(outcome.accountId) };
+    case "failed":
+      throw outcome.error;
     case "refused":
       throw outcome.refusal;
     // Opening it again is harmless, and the transfer itself has not begun.

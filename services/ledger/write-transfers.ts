@@ -7,9 +7,23 @@ import { decodeRefusal, keyText } from "#services/ledger/command-key.ts";
 import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
 import { type KnownKey, type LockedBatch, lockBatch } from "#services/ledger/lock-batch.ts";
-import { type DecidedBatch, type PostedCommand, postTransfers } from "#services/ledger/post-transfers.ts";
+import {
+  type DecidedBatch,
+  type PostColumns,
+  type PostedCommand,
+  postColumns,
+  postTransfers,
+} from "#services/ledger/post-transfers.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import { ConnectionLost, isConnectionLost, isMapChanged, type Shard, type Writer } from "#services/ledger/shard.ts";
+import {
+  ConnectionLost,
+  isConnectionLost,
+  isContended,
+  isDefect,
+  isMapChanged,
+  type Shard,
+  type Writer,
+} from "#services/ledger/shard.ts";
 import type { TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
 
 /**
@@ -29,7 +43,9 @@ export async function writeTransfers(
   writer: Writer,
   log: Logger,
   commands: readonly TransferCommand[],
+  commitLostBefore = false,
 ): Promise<TransferOutcome[]> {
+  let commitLost = commitLostBefore;
   for (let tries = 0; ; tries += 1) {
     const attempt = await tryToWrite(shard, writer, log, commands);
     switch (attempt.kind) {
@@ -37,11 +53,12 @@ export async function writeTransfers(
         return attempt.outcomes;
       case "nothing_happened":
         // After a lost commit "nothing" speaks of this try only.
-        if (tries === 0) return commands.map(() => refused(attempt.refusal));
+        if (!commitLost) return commands.map(() => refused(attempt.refusal));
         break;
       case "failed":
-        return writeHalves(shard, writer, log, commands, attempt.error);
+        return writeHalves(shard, writer, log, commands, commitLost, attempt.error);
       case "commit_lost":
+        commitLost = true;
         log.warn(
           { shard: shard.number, commands: commands.length },
           "the answer to a commit was lost: looking the keys up",
@@ -66,23 +83,17 @@ async function writeHalves(
   writer: Writer,
   log: Logger,
   commands: readonly TransferCommand[],
+  commitLost: boolean,
   error: unknown,
 ): Promise<TransferOutcome[]> {
-  if (commands.length === 1) throw error;
+  if (commands.length === 1) return [{ kind: "failed", error }];
   log.error(
     { shard: shard.number, commands: commands.length, err: error },
     "Postgres refused a batch: writing its halves",
   );
   const middle = Math.ceil(commands.length / 2);
-  const outcomes: TransferOutcome[] = [];
-  for (const half of [commands.slice(0, middle), commands.slice(middle)]) {
-    try {
-      outcomes.push(...(await writeTransfers(shard, writer, log, half)));
-    } catch (failure) {
-      outcomes.push(...half.map(() => ({ kind: "failed" as const, error: failure })));
-    }
-  }
-  return outcomes;
+  const first = await writeTransfers(shard, writer, log, commands.slice(0, middle), commitLost);
+  return [...first, ...(await writeTransfers(shard, writer, log, commands.slice(middle), commitLost))];
 }
 
 async function tryToWrite(
@@ -107,12 +118,20 @@ async function tryToWrite(
     return giveUp(db, shard, writer, error);
   }
 
-  const decided = decide(commands, batch);
+  let decided: Decided;
+  let columns: PostColumns;
+  try {
+    decided = decide(commands, batch);
+    columns = postColumns(shard.map.version, decided);
+  } catch (error) {
+    // A defect of ours must not leave the keys of this transaction to the next one.
+    return giveUp(db, shard, writer, error);
+  }
   if (decided.posted.length === 0 && decided.refusedNow.length === 0) {
     await db.query("rollback").catch(() => writer.discard());
     return { kind: "committed", outcomes: decided.outcomes };
   }
-  const post = postTransfers(db, shard.map.version, decided);
+  const post = postTransfers(db, columns);
   const commit = db.query("commit");
   const [posted, committed] = await Promise.allSettled([post, commit]);
   if (posted.status === "rejected" && !isConnectionLost(posted.reason)) return giveUp(db, shard, writer, posted.reason);
@@ -121,7 +140,9 @@ async function tryToWrite(
     return { kind: "commit_lost" };
   }
   // Postgres answers ROLLBACK to the commit of a failed transaction.
-  if (committed.value.command !== "COMMIT") throw new Error(`Postgres answered ${committed.value.command} to a commit`);
+  if (committed.value.command !== "COMMIT") {
+    return { kind: "failed", error: new Error(`Postgres answered ${committed.value.command} to a commit`) };
+  }
 
   for (const [ordinal, { index, transfer }] of decided.posted.entries()) {
     decided.outcomes[index] = {
@@ -136,11 +157,16 @@ async function tryToWrite(
 
 /** Ends the transaction of a batch that has not been committed. */
 async function giveUp(db: Client, shard: Shard, writer: Writer, error: unknown): Promise<Attempt> {
+  if (isDefect(error)) {
+    writer.discard();
+    return { kind: "failed", error };
+  }
   if (isConnectionLost(error)) {
     writer.discard();
     return { kind: "nothing_happened", refusal: refusals.shardUnavailable(shard.number) };
   }
   await db.query("rollback").catch(() => writer.discard());
+  if (isContended(error)) return { kind: "nothing_happened", refusal: refusals.shardContended(shard.number) };
   if (isMapChanged(error)) return { kind: "nothing_happened", refusal: refusals.shardMapChanged(shard.number) };
   return { kind: "failed", error };
 }
@@ -184,12 +210,15 @@ function replay(command: TransferCommand, known: KnownKey | undefined): Transfer
   // Our own first try, whose commit was not answered.
   const replayed = known.transferUuid !== command.transferUuid;
   if (!known.fingerprint.equals(command.key.fingerprint)) {
-    return refused(refusals.idempotencyKeyReused(command.key.key, "transfer", uuidToId("xfer", known.transferUuid)));
+    const made = known.posted === undefined ? undefined : uuidToId("xfer", known.transferUuid);
+    return refused(refusals.idempotencyKeyReused(command.key.key, "transfer", made));
   }
   if (known.refusal !== null) {
     return { kind: "refused", refusal: decodeRefusal(known.refusal), replayed };
   }
-  if (known.posted === undefined) throw new Error(`key ${command.key.key} has neither a transfer nor a refusal`);
+  if (known.posted === undefined) {
+    return { kind: "failed", error: new Error(`key ${command.key.key} has neither a transfer nor a refusal`) };
+  }
   return { kind: "posted", ...known.posted, replayed };
 }
 
