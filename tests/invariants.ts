@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { postgres, stack } from "#tests/stack.ts";
 
-/** What must hold on every shard at every instant (design.md, invariants 1, 2, 5 and 7 as far as Postgres goes). Throws what does not. */
+/** What must hold on every shard at every instant (ARCHITECTURE.md, invariants 1 to 4). Throws what does not. */
 export async function assertInvariants(): Promise<void> {
   for (const shard of stack.shards.keys()) {
     for (const [promise, sql] of Object.entries(OFFENDERS)) {
@@ -20,12 +20,15 @@ const OFFENDERS: Readonly<Record<string, string>> = {
   "an account's sequence has no gap": `
     select a.account_id from ledger.accounts a left join ledger.entries e using (account_id)
      group by a.account_id having count(e.sequence) <> a.entry_sequence or max(e.sequence) <> count(e.sequence)`,
-  "balance_after is the running sum, and post times never fall": `
+  "no account is below its floor": `
+    select account_id from ledger.accounts where posted_minor_units - held_minor_units < floor_minor_units`,
+  "balance_after is the running sum, and neither time ever falls": `
     select * from (
-      select account_id, sequence, balance_after_minor_units, post_time,
-             sum(amount_minor_units) over w as running, lag(post_time) over w as before
+      select account_id, sequence, balance_after_minor_units, post_time, effective_time,
+             sum(amount_minor_units) over w as running, lag(post_time) over w as before,
+             lag(effective_time) over w as effective_before
         from ledger.entries window w as (partition by account_id order by sequence)) e
-     where balance_after_minor_units <> running or post_time < before`,
+     where balance_after_minor_units <> running or post_time < before or effective_time < effective_before`,
   "event numbers are contiguous up to the head": `
     select * from (select count(*) as events, coalesce(max(number), 0) as last from ledger.events) e, ledger.shard_head h
      where e.events <> e.last or e.last <> h.sequence`,

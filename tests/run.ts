@@ -14,8 +14,8 @@ const FILE_DEADLINE_MS = 180_000;
 const FILES = ["lib", "cli", "services", "gateway", "infra", "bench", "tests"].map(
   (folder) => `${folder}/**/*.test.ts`,
 );
-/** They kill parts of the stack, or start others beside it: one at a time, after the others. */
-const ALONE = /\/(crash-[a-z-]+|launcher)\.test\.ts$/;
+/** They kill parts of the stack, start others beside it, or expect the history at once: one at a time, after the others. */
+const ALONE = /\/(crash-[a-z-]+|launcher|readme|demo)\.test\.ts$/;
 const HELP = `Usage: make test, or node tests/run.ts [--keep] [--no-stack] [PATTERN...]
 
   PATTERN     only test files whose path contains one of these
