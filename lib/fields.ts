@@ -66,18 +66,20 @@ export function checkType(check: FieldCheck, field: string, text: string): void 
 const FIRST_TIME_MS = Date.parse("0001-01-01T00:00:00Z");
 const LAST_TIME_MS = Date.parse("9999-12-31T23:59:59.999Z");
 
-/** Notes a violation unless the time, if there is one, lies in the years 1 to 9999. */
-export function checkTime(check: FieldCheck, field: string, time: Date | undefined): void {
+/** Notes a violation unless the time, if there is one, lies in the years 1 to 9999; answers whether it does. */
+export function checkTime(check: FieldCheck, field: string, time: Date | undefined): boolean {
   const timeMs = time?.getTime() ?? 0;
-  check.require(timeMs >= FIRST_TIME_MS && timeMs <= LAST_TIME_MS, field, "must be a time in the years 1 to 9999");
+  return check.require(
+    timeMs >= FIRST_TIME_MS && timeMs <= LAST_TIME_MS,
+    field,
+    "must be a time in the years 1 to 9999",
+  );
 }
 
-/** The size of a page: the default when zero, which is not given. Throws INVALID_ARGUMENT when it is out of range. */
-export function pageSizeOf(pageSize: number): number {
-  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) {
-    const description = `must be 1 to ${MAX_PAGE_SIZE}, or left out for ${DEFAULT_PAGE_SIZE}`;
-    throw malformed([{ field: "page_size", description }]);
-  }
+/** The size of a page: the default when it is zero, which is not given. Notes a violation when it is out of range. */
+export function checkPageSize(check: FieldCheck, pageSize: number): number {
+  const description = `must be 1 to ${MAX_PAGE_SIZE}, or left out for ${DEFAULT_PAGE_SIZE}`;
+  check.require(pageSize >= 0 && pageSize <= MAX_PAGE_SIZE, "page_size", description);
   return pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
 }
 

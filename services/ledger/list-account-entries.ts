@@ -1,4 +1,4 @@
-import { pageSizeOf } from "#lib/fields.ts";
+import { checkPageSize, FieldCheck } from "#lib/fields.ts";
 import type { Call } from "#lib/grpc-server.ts";
 import { uuidToId } from "#lib/ids.ts";
 import type {
@@ -21,7 +21,9 @@ export async function listAccountEntries(
   call: Call,
 ): Promise<ListAccountEntriesResponse> {
   const { uuid, bucket } = parseAccountId(request.accountId);
-  const pageSize = pageSizeOf(request.pageSize);
+  const check = new FieldCheck();
+  const pageSize = checkPageSize(check, request.pageSize);
+  check.done();
   const scope = ["ListAccountEntries", call.caller, request.accountId];
   const cursor = request.pageToken === "" ? ["infinity", "0"] : ctx.pageTokens.open(scope, request.pageToken);
 

@@ -1,5 +1,5 @@
 import type { ReceivedEvent } from "#lib/events.ts";
-import { parseId } from "#lib/ids.ts";
+import { parseId, timeMsOfUuid } from "#lib/ids.ts";
 import type { AccountDocument, EntryDocument, Family, TransferDocument } from "#lib/projection.ts";
 import { AccountCreated, type AccountSnapshot, TransferPosted } from "#proto/ledgermesh/ledger/v1/events.ts";
 import { account_KindToJSON, account_StatusToJSON, transfer_StateToJSON } from "#proto/ledgermesh/ledger/v1/ledger.ts";
@@ -124,9 +124,8 @@ function monthOf(time: string): string {
   return `${time.slice(0, 4)}.${time.slice(5, 7)}`;
 }
 
-/** A UUIDv7 begins with 48 bits of ms since 1970. */
 function timeOfTransferIdMs(transferId: string): number {
   const parsed = parseId(transferId, "xfer");
   if (parsed === undefined) throw new Error(`${transferId} is no id of a transfer`);
-  return Number.parseInt(parsed.uuid.slice(0, 8) + parsed.uuid.slice(9, 13), 16);
+  return timeMsOfUuid(parsed.uuid);
 }

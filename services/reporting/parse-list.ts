@@ -1,12 +1,5 @@
-import { FieldCheck } from "#lib/fields.ts";
+import { checkPageSize, checkTime, checkType, FieldCheck } from "#lib/fields.ts";
 import { parseId } from "#lib/ids.ts";
-
-const DEFAULT_PAGE_SIZE = 50;
-const MAX_PAGE_SIZE = 500;
-const TYPE_PATTERN = /^[a-z0-9_]{1,40}$/;
-/** Beyond the year 9999 there is no RFC 3339. */
-const MAX_TIME_MS = Date.UTC(10_000, 0) - 1;
-const MIN_TIME_MS = Date.parse("0001-01-01T00:00:00Z");
 
 /** The filters that entries and transfers have in common; undefined where not given. */
 export interface ListFilters {
@@ -35,17 +28,13 @@ export function parseList(request: ListRequest): { readonly filters: ListFilters
     "account_id",
     "is no account id (acct_…)",
   );
-  const fromFine = check.require(isTime(from), "from", "is no time in the years 1 to 9999");
-  const toFine = check.require(isTime(to), "to", "is no time in the years 1 to 9999");
+  const fromFine = checkTime(check, "from", from);
+  const toFine = checkTime(check, "to", to);
   if (fromFine && toFine && from !== undefined && to !== undefined) {
     check.require(from.getTime() <= to.getTime(), "to", "is before from");
   }
-  check.require(type === "" || TYPE_PATTERN.test(type), "type", "must be 1 to 40 of a-z, 0-9 and _");
-  check.require(
-    pageSize >= 0 && pageSize <= MAX_PAGE_SIZE,
-    "page_size",
-    `must be 1 to ${MAX_PAGE_SIZE}, or left out for ${DEFAULT_PAGE_SIZE}`,
-  );
+  if (type !== "") checkType(check, "type", type);
+  const size = checkPageSize(check, pageSize);
   check.done();
   return {
     filters: {
@@ -54,12 +43,6 @@ export function parseList(request: ListRequest): { readonly filters: ListFilters
       to: to?.toISOString(),
       type: type === "" ? undefined : type,
     },
-    pageSize: pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize,
+    pageSize: size,
   };
-}
-
-function isTime(time: Date | undefined): boolean {
-  if (time === undefined) return true;
-  const timeMs = time.getTime();
-  return timeMs >= MIN_TIME_MS && timeMs <= MAX_TIME_MS;
 }
