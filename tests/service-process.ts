@@ -1,17 +1,29 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { type AddressInfo, createServer } from "node:net";
 import { type ServiceName, stackEnvironment } from "#infra/local/endpoints.ts";
 import { eventually, stackName } from "#tests/stack.ts";
 
 /** Starts a further process of a service beside the stack's own; resolves when it is ready. It ends with the test. */
-export async function startService(name: ServiceName, healthPort: number): Promise<ChildProcess> {
+export async function startService(name: ServiceName): Promise<ChildProcess> {
+  const healthPort = await freePort();
   const environment = { ...stackEnvironment(stackName, name), LEDGERMESH_HEALTH_PORT: String(healthPort) };
   const child = spawn(process.execPath, [`services/${name}/main.ts`], { env: environment, stdio: "ignore" });
   process.once("exit", () => child.kill("SIGKILL"));
-  await eventually(
-    async () => (await fetch(`http://127.0.0.1:${healthPort}/healthz`)).ok,
-    `the further ${name} is ready`,
-  );
+  await eventually(async () => {
+    if (child.exitCode !== null) throw new Error(`the further ${name} ended with ${child.exitCode}`);
+    return (await fetch(`http://127.0.0.1:${healthPort}/healthz`)).ok;
+  }, `the further ${name} is ready`);
   return child;
+}
+
+function freePort(): Promise<number> {
+  const server = createServer();
+  return new Promise((resolve, reject) => {
+    server.once("error", reject).listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve((address as AddressInfo).port));
+    });
+  });
 }
 
 /** The value of a metric of a process, summed over its labels; undefined when it is not there. */

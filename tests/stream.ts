@@ -1,18 +1,23 @@
+import assert from "node:assert/strict";
 import { AckPolicy, DeliverPolicy, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { LEDGER_STREAM, ledgerSubject } from "#lib/events.ts";
+import { cursorOf, headOf } from "#tests/projection.ts";
 import { eventually, postgres, stack } from "#tests/stack.ts";
 
 /** Reading the stream of events as a consumer would. */
 
 const FETCH_EXPIRES_MS = 1_000;
+/** A server that was killed comes back within it. */
+const REQUEST_TIMEOUT_MS = 30_000;
 
 let connection: NatsConnection | undefined;
 
+/** A connection, a new one when the server was killed since: one that reconnects loses what is sent meanwhile. */
 export async function nats(): Promise<NatsConnection> {
-  if (connection === undefined) {
+  if (connection === undefined || connection.isClosed()) {
     const { host, username, password } = new URL(stack.nats);
-    connection = await connect({ servers: host, user: username, pass: password, maxReconnectAttempts: -1 });
+    connection = await connect({ servers: host, user: username, pass: password, reconnect: false });
   }
   return connection;
 }
@@ -23,7 +28,7 @@ export async function closeNats(): Promise<void> {
 }
 
 export async function streams(): Promise<JetStreamManager> {
-  return jetstreamManager(await nats());
+  return jetstreamManager(await nats(), { timeout: REQUEST_TIMEOUT_MS, checkAPI: false });
 }
 
 /** The stream's last sequence: what is published later is after it. */
@@ -86,4 +91,21 @@ export async function loggedEvents(shard: number, after: bigint, last: bigint): 
     number,
     data: JSON.parse(payload),
   }));
+}
+
+/** Asserts that every event of a shard after number `from` is in the stream after a sequence, when first seen in order. */
+export async function assertPublished(shard: number, afterSequence: number, from: bigint): Promise<void> {
+  const last = await headOf(shard);
+  await eventually(
+    async () => (await cursorOf(shard)) >= last,
+    `the relay has reached ${last} on shard ${shard}`,
+    60_000,
+  );
+  let expected = from + 1n;
+  for (const { number } of await publishedEvents(shard, afterSequence, last)) {
+    const found = BigInt(number);
+    assert.ok(found <= expected, `event ${expected} was skipped: ${found} came`);
+    if (found === expected) expected += 1n;
+  }
+  assert.ok(expected > last, `event ${expected} is missing`);
 }

@@ -135,15 +135,30 @@ class ShardProjection {
     while (!this.#signal.aborted) {
       if (this.#unacknowledgedBytes > MAX_UNACKNOWLEDGED_BYTES) await this.#makingVisible;
       const took = await this.#takeChunks();
-      this.#makeVisible();
+      const dueInMs = this.#dueInMs();
+      if (dueInMs === 0) {
+        await this.#ctx.refresher.gather(this.#write());
+        this.#makeVisible();
+      }
       await this.#noteLag();
-      if (took) continue;
-      const woken = await this.#reader.arrived.wait(IDLE_CHECK_MS, this.#signal);
-      if (!woken) await this.#fetchUpTo(await this.#publishedNumber());
+      if (took || dueInMs === 0) continue;
+      const woken = await this.#reader.arrived.wait(Math.min(dueInMs ?? IDLE_CHECK_MS, IDLE_CHECK_MS), this.#signal);
+      if (!woken && dueInMs === undefined) await this.#fetchUpTo(await this.#publishedNumber());
     }
   }
 
-  /** Takes and writes what is in the chunks in hand. Answers whether there were any. */
+  /**
+   * When to write what is taken: just before a refresh may begin, since it is of no use earlier, and one bulk costs less
+   * than several. Undefined when there is nothing to write or to make visible; infinite while that is under way, since its
+   * end wakes the loop. Throws when it failed.
+   */
+  #dueInMs(): number | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#unacknowledged.length === 0 && this.#taken === this.#visible) return undefined;
+    return this.#makingVisible === undefined ? this.#ctx.refresher.dueInMs() : Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes the events of the chunks in hand. Answers whether there were any. */
   async #takeChunks(): Promise<boolean> {
     const before = this.#taken;
     let chunk = this.#reader.take();
@@ -157,7 +172,6 @@ class ShardProjection {
       this.#unacknowledgedBytes += chunk.data.length;
       if (this.#taken - before >= MAX_EVENTS_PER_ROUND) break;
     }
-    await this.#write();
     return took;
   }
 
@@ -210,13 +224,12 @@ class ShardProjection {
   }
 
   /**
-   * Begins to make visible what is written, unless that is under way already: then it follows. Throws when the last time
-   * failed. All that is taken must be written.
+   * Begins to make visible what is written, which is all that is taken; unless that is under way: then it follows later.
+   * Throws when it failed.
    */
   #makeVisible(): void {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#makingVisible !== undefined) return;
-    if (this.#unacknowledged.length === 0 && this.#written === this.#visible) return;
     this.#makingVisible = this.#refreshAndAcknowledge()
       .catch((error) => {
         this.#failure = error;

@@ -43,3 +43,21 @@ test("a refresh that fails is told to those who shared it, and the next works", 
   (await whenStarted(2)).end();
   await next;
 });
+
+test("a refresh waits for a write that has begun, so that shards do not take turns", async () => {
+  const { refresher, started, whenStarted } = held();
+  const { promise: write, resolve: written } = Promise.withResolvers<void>();
+  let other: Promise<void> | undefined;
+  const gathered = refresher.gather(write).then(() => {
+    other = refresher.refresh(["b"]);
+  });
+  const one = refresher.refresh(["a"]);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(started.length, 0);
+  written();
+  await gathered;
+  const shared = await whenStarted(1);
+  assert.deepEqual(shared.indices, ["a", "b"]);
+  shared.end();
+  await Promise.all([one, other]);
+});
