@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { LEDGER_STREAM, ledgerSubject } from "#lib/events.ts";
 import { LIVE_GENERATION } from "#lib/projection.ts";
+import { consumerName } from "#services/projector/chunk-reader.ts";
 import {
   assertProjectionEqualsLedger,
   cursorOf,
@@ -32,7 +33,7 @@ test("what JetStream lost is fetched from the shard, a last chunk too", async ()
     // Until there are chunks that the projector has not asked for yet; then they are all gone.
     const pending = async () => {
       const manager = await streams();
-      return (await manager.consumers.info(LEDGER_STREAM, `projector-${LIVE_GENERATION}-${shard}`)).num_pending;
+      return (await manager.consumers.info(LEDGER_STREAM, consumerName(LIVE_GENERATION, shard))).num_pending;
     };
     while ((await pending()) < 5) await transfer(payer.accountId, payee.accountId, 1n);
     await eventually(async () => (await cursorOf(shard)) === (await headOf(shard)), "all is published");

@@ -7,6 +7,7 @@ import { LEDGER_STREAM } from "#lib/events.ts";
 import type { Logger } from "#lib/log.ts";
 import { type Nats, openNats } from "#lib/nats.ts";
 import { type AccountDocument, ALIASES, checkpointId, indexName, LIVE_GENERATION } from "#lib/projection.ts";
+import { consumerName } from "#services/projector/chunk-reader.ts";
 import type { Context } from "#services/projector/context.ts";
 import type { ProjectedDocument } from "#services/projector/project.ts";
 import { projectShard } from "#services/projector/project-shard.ts";
@@ -135,7 +136,7 @@ test("two projectors of one shard at once end with the same documents, and one o
     assert.deepEqual(documents, await list(alias, alias));
   }
 
-  await (await streams()).consumers.delete(LEDGER_STREAM, `projector-${generation}-${shard}`);
+  await (await streams()).consumers.delete(LEDGER_STREAM, consumerName(generation, shard));
   await dropGeneration(generation);
   await nats.close();
 });

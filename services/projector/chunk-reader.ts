@@ -21,6 +21,11 @@ const MAX_RETRY_MS = 3_000;
 const ACK_WAIT_NS = 60 * 1_000_000_000;
 const MAX_UNACKNOWLEDGED = 1_000;
 
+/** Of the durable consumer: where a shard's projection is in the stream. */
+export function consumerName(generation: string, shard: number): string {
+  return `projection-${generation}-${shard}`;
+}
+
 export class ChunkReader {
   /** Notified when a chunk has come. */
   readonly arrived = new Wake();
@@ -74,12 +79,13 @@ export class ChunkReader {
 
   async #readWhileItWorks(backOff: BackOff): Promise<void> {
     const client = jetstream(await this.#ctx.nats.opened);
-    const name = `projector-${this.#ctx.generation}-${this.#shard}`;
+    const name = consumerName(this.#ctx.generation, this.#shard);
     await (await client.jetstreamManager(false)).consumers.add(LEDGER_STREAM, {
       durable_name: name,
       filter_subject: ledgerSubject(this.#shard),
       deliver_policy: DeliverPolicy.All,
-      ack_policy: AckPolicy.Explicit,
+      // Acknowledging one acknowledges those before it: they are taken in order.
+      ack_policy: AckPolicy.All,
       ack_wait: ACK_WAIT_NS,
       max_ack_pending: MAX_UNACKNOWLEDGED,
       max_deliver: -1,

@@ -259,10 +259,9 @@ class ShardProjection {
         (await this.#ctx.nats.opened).publish(projectedHintSubject(this.#shard), number.toString());
       }
     }
-    for (const chunk of chunks) {
-      chunk.ack();
-      this.#unacknowledgedBytes -= chunk.data.length;
-    }
+    // And those before it.
+    chunks.at(-1)?.ack();
+    for (const { data } of chunks) this.#unacknowledgedBytes -= data.length;
   }
 
   /** Throws when the checkpoint is there already, or beyond: then another projector is at work, and this one must stop. */
