@@ -187,7 +187,8 @@ class ShardProjection {
 
   /** Fetches from the shard, takes and writes what comes after the last event taken. */
   async #fetchUpTo(last: bigint): Promise<void> {
-    while (this.#taken < last && !this.#signal.aborted) {
+    while (this.#taken < last) {
+      this.#signal.throwIfAborted();
       const missing = last - this.#taken;
       const limit = missing < MAX_EVENTS_PER_FETCH ? Number(missing) : MAX_EVENTS_PER_FETCH;
       const events = await readEvents(this.#db, this.#taken, limit);
