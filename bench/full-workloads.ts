@@ -81,7 +81,8 @@ async function runHistory(harness: Harness, groups: Parameters<typeof measureHis
   harness.sawProcessors(processorsUsed(cpuBefore, readCpuSeconds(), performance.now() - startedMs));
   signal.throwIfAborted();
   const workload = `${TRANSFERS_PER_SECOND}/s through REST for ${HISTORY_SECONDS} s, everything running`;
-  checkMeasurement(workload, transfers, (await countTransfers(stack.shards)) - before);
+  const all = { ...transfers, acknowledged: transferIds.length };
+  checkMeasurement(workload, all, (await countTransfers(stack.shards)) - before);
   await untilProjected(harness);
   await checkHistory(stack.elasticsearch, stack.shards, transferIds);
   say(`  ${reads} reads of the history; ${readsRefused} of them were told to try again`);

@@ -1,13 +1,24 @@
 import { randomUUID } from "node:crypto";
 import type { Rest } from "#bench/rest.ts";
 
-/** Moves one minor unit by REST; answers the transfer's id once it is posted, and throws when it is not. */
-export async function postTransfer(rest: Rest, debit: string, credit: string, currency: string): Promise<string> {
+export interface PostedTransfer {
+  readonly transferId: string;
+  /** For `x-read-after`. */
+  readonly position: string;
+}
+
+/** Moves one minor unit by REST; answers its id and position once it is posted, and throws when it is not. */
+export async function postTransfer(
+  rest: Rest,
+  debit: string,
+  credit: string,
+  currency: string,
+): Promise<PostedTransfer> {
   const posting = { debit_account_id: debit, credit_account_id: credit, amount_minor_units: "1", currency };
-  const { status, text } = await rest.post("/v1/ledger/transfers", JSON.stringify({ postings: [posting] }), {
+  const { status, text, position } = await rest.post("/v1/ledger/transfers", JSON.stringify({ postings: [posting] }), {
     "idempotency-key": randomUUID(),
   });
   const transfer = status === 200 ? (JSON.parse(text) as { transfer_id: string; state: string }) : undefined;
   if (transfer?.state !== "POSTED") throw new Error(`HTTP ${status}: ${text.slice(0, 300)}`);
-  return transfer.transfer_id;
+  return { transferId: transfer.transfer_id, position };
 }

@@ -2,7 +2,7 @@ import { Agent, request } from "node:http";
 
 /** REST as an application calls it: JSON over kept connections. */
 export interface Rest {
-  get(path: string): Promise<RestAnswer>;
+  get(path: string, headers?: Readonly<Record<string, string>>): Promise<RestAnswer>;
   post(path: string, body: string, headers: Readonly<Record<string, string>>): Promise<RestAnswer>;
   close(): void;
 }
@@ -10,6 +10,8 @@ export interface Rest {
 export interface RestAnswer {
   readonly status: number;
   readonly text: string;
+  /** Header `x-ledger-position`; empty when there is none. */
+  readonly position: string;
 }
 
 const TIMEOUT_MS = 10_000;
@@ -25,7 +27,8 @@ export function openRest(baseUrl: string, maxConnections: number): Rest {
         response.setEncoding("utf8").on("data", (part: string) => {
           text += part;
         });
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, text })).on("error", reject);
+        const position = String(response.headers["x-ledger-position"] ?? "");
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, text, position })).on("error", reject);
       });
       sent.on("timeout", () => sent.destroy(new Error(`${path} did not answer within ${TIMEOUT_MS / 1000} s`)));
       sent.on("error", reject).end(body);
@@ -33,7 +36,7 @@ export function openRest(baseUrl: string, maxConnections: number): Rest {
   }
 
   return {
-    get: (path) => send("GET", path, "", {}),
+    get: (path, headers = {}) => send("GET", path, "", { ...headers }),
     post: (path, body, headers) =>
       send("POST", path, body, {
         "content-type": "application/json",

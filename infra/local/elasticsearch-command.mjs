@@ -25,6 +25,9 @@ const OPTIONS = [
   ...HEAP,
   // One small heap on few cores: the serial collector needs the least memory and no threads of its own.
   "-XX:+UseSerialGC",
+  // The optimising compiler took a third of Elasticsearch's processor time in its first minutes, which on two cores is
+  // missing elsewhere: docs/decisions/0008-quick-compiler-for-elasticsearch.md.
+  "-XX:TieredStopAtLevel=1",
   "-XX:+ExitOnOutOfMemoryError",
   // Nothing is written outside the checkout, also no statistics below /tmp.
   "-XX:-UsePerfData",

@@ -6,7 +6,7 @@ import type { Elasticsearch } from "#lib/elasticsearch.ts";
  * documents of every shard visible. A refresh costs about as much as writing hundreds of documents, and leaves a small
  * segment to be merged: so they are spaced, and the slower they are the more.
  */
-const REFRESH_INTERVAL_MS = 200;
+const REFRESH_INTERVAL_MS = 400;
 /** After a slow refresh, as a share of the time that it took. */
 const PAUSE_SHARE = 0.5;
 /** Shards write when a refresh is due, but do not wake at the same moment: the first waits so long for the others to begin, */
