@@ -272,6 +272,11 @@ return function(values, contract)
         return within(values.excerpt(key, MAX_EXCERPT_BYTES))
       end
       seen[key] = true
+      -- The services' objects have no room for it: it would vanish.
+      if key == "__proto__" then
+        refuse("MALFORMED_REQUEST", "is no name that a pair may have")
+        return within(key)
+      end
       position, c = skip_space(closing + 1)
       if c ~= COLON then return broken(position, "a colon") end
       local after = check_string((skip_space(position + 1)))

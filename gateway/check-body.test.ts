@@ -116,6 +116,8 @@ test("a value of another type is refused by field, with both types", async () =>
     ['{"metadata":[]}', "metadata", "must be an object, not an array"],
     ['{"metadata":{"a":"1","b":2}}', "metadata.b", "must be a string, not a number"],
     ['{"metadata":{"b":null}}', "metadata.b", "must be a string, not null"],
+    ['{"metadata":{"__proto__":"x"}}', "metadata.__proto__", "is no name that a pair may have"],
+    ['{"metadata":{"\\u005f_proto__":"x"}}', "metadata.__proto__", "is no name that a pair may have"],
     ['{"effective_time":5}', "effective_time", "must be a time as a string, not a number"],
   ];
   for (const [body, field, description] of cases) {
