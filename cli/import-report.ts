@@ -23,7 +23,7 @@ export function importReport(result: ImportResult): string {
       badRows.map(({ line, reason }) => `line ${line}: ${reason}`),
     ),
     totalsTable(result),
-    `${formatCount(posted)} rows posted (${formatCount(replayed)} of them were in the ledger before), ` +
+    `${formatCount(posted)} rows are in the ledger (${formatCount(replayed)} of them were before), ` +
       `${formatCount(file.repeatedRows)} said twice by the file, ${formatCount(badRows.length)} left out; ` +
       `${(durationMs / 1_000).toFixed(1)} s.`,
     ...section("What differs:", totals.differences),

@@ -26,7 +26,7 @@ test("bad rows are named by their lines and left out; the mended file brings in 
   const { exitStatus, stdout } = await ledgermesh(["import", path, "--book", book]);
   assert.equal(exitStatus, 1);
   for (const line of [3, 4, 5, 6, 7, 8]) assert.match(stdout, new RegExp(`^ {2}line ${line}: `, "m"));
-  assert.match(stdout, /2 rows posted \(0 of them were in the ledger before\).*6 left out/);
+  assert.match(stdout, /2 rows are in the ledger \(0 of them were before\).*6 left out/);
   assert.match(stdout, /^OK, but for the rows left out/m);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them may be there
   assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f]/);

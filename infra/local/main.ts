@@ -105,6 +105,7 @@ function followLogs(stack: StackName, part: string | undefined): void {
   const tail = spawn("tail", ["-n", LOG_LINES_FIRST, "-F", "--", ...files], { stdio: "inherit" });
   // Ctrl-C reaches tail as well: its end is ours.
   process.on("SIGINT", () => {});
+  process.on("SIGTERM", () => tail.kill());
   tail.once("exit", () => process.exit(0));
 }
 
