@@ -70,6 +70,12 @@ end
 
 local NO_GRPC = { reason = "ROUTE_NOT_FOUND", description = "gRPC is not offered here, only JSON" }
 
+local NOT_PRINTABLE_KEY = {
+  reason = "IDEMPOTENCY_KEY_MALFORMED",
+  description = "must be 1 to 128 printable ASCII characters without spaces",
+  field = "idempotency_key",
+}
+
 local function is_grpc(content_type)
   return content_type ~= "application/json" and find(lower(content_type), "application/grpc", 1, true) ~= nil
 end
@@ -104,6 +110,15 @@ return function(values, check_body, check_query)
     local rpc, has_body = metadata:get("rpc"), metadata:get("has_body")
     -- No RPC: the route answers by itself.
     if not rpc then return end
+
+    -- gRPC would drop what is not printable ASCII, as if the header were not there.
+    local key, read_after = headers:get("idempotency-key"), headers:get("x-read-after")
+    if key and find(key, "[^ -~]") then
+      return refuse(handle, "400", INVALID_ARGUMENT, NOT_PRINTABLE_KEY)
+    end
+    if read_after and find(read_after, "[^ -~]") then
+      return malformed(handle, "the header x-read-after is not the x-ledger-position of an answer of the ledger")
+    end
 
     local path = headers:get(":path")
     local content_encoding = headers:get("content-encoding")

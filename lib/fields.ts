@@ -43,7 +43,7 @@ export function checkMetadata(check: FieldCheck, field: string, metadata: Readon
     );
     check.require(
       isLine(metadata[key] as string, MAX_METADATA_VALUE_CHARACTERS),
-      `${field}.${key.slice(0, MAX_METADATA_KEY_CHARACTERS)}`,
+      `${field}.${[...key].slice(0, MAX_METADATA_KEY_CHARACTERS).join("")}`,
       `is longer than ${MAX_METADATA_VALUE_CHARACTERS} characters or holds control characters`,
     );
   }

@@ -76,7 +76,11 @@ export function unary<Context, Request, Response>(
         if (headers !== undefined) grpcCall.sendMetadata(headers);
         const refusal = error instanceof Refusal ? error : internalError;
         if (refusal === internalError) log.error({ err: error, method: grpcCall.getPath() }, "a handler failed");
-        answer({ code: status[refusal.status], details: refusal.message, metadata: statusDetails(refusal) });
+        answer({
+          code: status[refusal.status],
+          details: refusal.message.toWellFormed(),
+          metadata: statusDetails(refusal),
+        });
       },
     );
   };
@@ -123,7 +127,7 @@ export function refusalToStatus(refusal: Refusal): Status {
       ),
     );
   }
-  return { code: status[refusal.status], message: refusal.message, details };
+  return { code: status[refusal.status], message: refusal.message.toWellFormed(), details };
 }
 
 function statusDetails(refusal: Refusal): Metadata {

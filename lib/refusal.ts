@@ -53,8 +53,19 @@ export class Refusal extends Error {
 /** Something that the code holds to be impossible has happened. */
 export class Defect extends Error {}
 
-/** INVALID_ARGUMENT for fields that are malformed, each with its path and what would be right. */
+/**
+ * What an answer names of the violations, and what its message spells out: an error travels in HTTP/2 trailers, which a peer
+ * takes up to a few KB, and there may be thousands of errors in the answer to a batch.
+ */
+const MAX_VIOLATIONS = 10;
+const MAX_VIOLATIONS_IN_MESSAGE = 3;
+
+/** INVALID_ARGUMENT for fields that are malformed, each with its path and what would be right; the first ones, when many. */
 export function malformed(violations: readonly FieldViolation[], reason = "MALFORMED_REQUEST"): Refusal {
-  const message = violations.map(({ field, description }) => `${field}: ${description}`).join("; ");
-  return new Refusal("INVALID_ARGUMENT", reason, message, { violations });
+  const spelledOut = violations
+    .slice(0, MAX_VIOLATIONS_IN_MESSAGE)
+    .map(({ field, description }) => `${field}: ${description}`);
+  const more = violations.length - spelledOut.length;
+  const message = [...spelledOut, ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
+  return new Refusal("INVALID_ARGUMENT", reason, message, { violations: violations.slice(0, MAX_VIOLATIONS) });
 }

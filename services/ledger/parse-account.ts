@@ -1,5 +1,5 @@
 import { checkCurrency, checkMetadata, type FieldCheck, isLine } from "#lib/fields.ts";
-import { parseId } from "#lib/ids.ts";
+import { FIRST_PINNED_BUCKET, parseId } from "#lib/ids.ts";
 import { Account_Kind, type CreateAccountRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { canonicalHash } from "#services/ledger/command-key.ts";
 
@@ -34,9 +34,9 @@ export function parseAccountRequest(
 ): ParsedAccountRequest {
   const owner = request.ownerId.length > MAX_OWNER_ID_CHARACTERS ? undefined : parseId(request.ownerId);
   check.require(
-    request.ownerId === "" || owner !== undefined,
+    request.ownerId === "" || (owner !== undefined && owner.bucket < FIRST_PINNED_BUCKET),
     `${path}owner_id`,
-    "must be a TypeID of a UUIDv7, such as user_01jd…: its bucket places the account",
+    `must be a TypeID of a UUIDv7 with a bucket below ${FIRST_PINNED_BUCKET}, such as user_01jd…: the bucket places the account`,
   );
   checkCurrency(check, `${path}currency`, request.currency);
   const kind = KINDS[request.kind as keyof typeof KINDS];

@@ -7,6 +7,8 @@ import type { AccountName } from "#services/ledger/transfer.ts";
 
 const OPENED_BY = "ledger";
 const METHOD = "system_account";
+/** Of the names that are remembered; a system has dozens, so whoever has more is looking them up anew. */
+const MAX_KNOWN = 10_000;
 
 /**
  * The account that stands for `system:NAME` in a currency on a shard; opened on first use, unbounded. Its id never changes, so
@@ -21,6 +23,7 @@ export function systemAccount(
   const name = `${reference} ${currency}`;
   const known = handle.systemAccounts.get(name);
   if (known !== undefined) return known;
+  if (handle.systemAccounts.size >= MAX_KNOWN) handle.systemAccounts.clear();
   const opening = openSystemAccount(ctx, handle, reference, currency);
   handle.systemAccounts.set(name, opening);
   opening.catch(() => handle.systemAccounts.delete(name));

@@ -16,6 +16,8 @@ import { QueryLimit } from "#services/reporting/query-limit.ts";
 const REQUEST_TIMEOUT_MS = 4_000;
 const MAX_RUNNING_QUERIES = 64;
 const MAX_WAITING_QUERIES = 512;
+/** The gateway gives a query 6 s, of which a search may take four. */
+const MAX_WAIT_MS = 1_500;
 /** How often Elasticsearch is asked whether it is there. */
 const LIVENESS_INTERVAL_MS = 2_000;
 
@@ -28,7 +30,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   const ctx: Context = {
     elasticsearch,
     checkpoints,
-    queryLimit: new QueryLimit(MAX_RUNNING_QUERIES, MAX_WAITING_QUERIES),
+    queryLimit: new QueryLimit(MAX_RUNNING_QUERIES, MAX_WAITING_QUERIES, MAX_WAIT_MS),
     pageTokens: pageTokens(settings.pageTokenKey, Date.now),
   };
   // Without NATS it works, and notices a checkpoint a little later.

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { QueryLimit } from "#services/reporting/query-limit.ts";
 
 test("so many run, so many wait, and the rest is refused at once", async () => {
-  const limit = new QueryLimit(2, 3);
+  const limit = new QueryLimit(2, 3, 60_000);
   const gates: (() => void)[] = [];
   let running = 0;
   let most = 0;
@@ -29,7 +29,7 @@ test("so many run, so many wait, and the rest is refused at once", async () => {
 });
 
 test("a query that fails gives its place back", async () => {
-  const limit = new QueryLimit(1, 1);
+  const limit = new QueryLimit(1, 1, 60_000);
   const failing = () => limit.run(() => Promise.reject(new Error("no")));
   const results = await Promise.allSettled([failing(), failing()]);
   assert.deepEqual(
@@ -37,4 +37,21 @@ test("a query that fails gives its place back", async () => {
     ["rejected", "rejected"],
   );
   assert.equal(await limit.run(async () => 1), 1);
+});
+
+test("who waits too long is refused, and its place goes to nobody else's loss", async () => {
+  const limit = new QueryLimit(1, 5, 50);
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const first = limit.run(() => held);
+  let ran = false;
+  await assert.rejects(
+    limit.run(async () => {
+      ran = true;
+    }),
+    { reason: "TOO_MANY_QUERIES" },
+  );
+  release();
+  await first;
+  assert.equal(ran, false);
+  assert.equal(await limit.run(async () => "free"), "free");
 });
