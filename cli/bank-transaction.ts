@@ -1,4 +1,4 @@
-import { currencyExponent } from "#lib/currencies.ts";
+import { isActiveCurrency } from "#lib/currencies.ts";
 import { MAX_MINOR_UNITS } from "#lib/money.ts";
 
 /** One row of a bank's file, checked. */
@@ -87,7 +87,7 @@ export function parseTransaction(textOf: (column: Column) => string, line: numbe
   const amount = textOf("amount_minor_units");
   require(isAmount(amount), "amount_minor_units", "must be a whole number above zero, within 64 bits");
   const currency = textOf("currency");
-  require(currencyExponent(currency) !== undefined, "currency", "is no ISO 4217 currency");
+  require(isActiveCurrency(currency), "currency", "is no ISO 4217 currency, or a withdrawn one");
   const counterpartyBank = textOf("counterparty_bank");
   require(counterpartyBank === "" ||
     BANK_PATTERN.test(counterpartyBank), "counterparty_bank", "must be at most 20 letters and digits");

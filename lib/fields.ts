@@ -50,7 +50,7 @@ export function checkMetadata(check: FieldCheck, field: string, metadata: Readon
   check.require(pairs <= MAX_METADATA_PAIRS, field, `has more than ${MAX_METADATA_PAIRS} pairs`);
 }
 
-/** Notes a violation unless the code is an ISO 4217 currency. */
+/** Notes a violation unless the code is an ISO 4217 currency, be it withdrawn: there may be accounts in it. */
 export function checkCurrency(check: FieldCheck, field: string, code: string): void {
   check.require(currencyExponent(code) !== undefined, field, "must be an ISO 4217 currency code, such as EUR");
 }

@@ -1,4 +1,5 @@
-import { checkCurrency, checkMetadata, type FieldCheck, isLine } from "#lib/fields.ts";
+import { isActiveCurrency } from "#lib/currencies.ts";
+import { checkMetadata, type FieldCheck, isLine } from "#lib/fields.ts";
 import { FIRST_PINNED_BUCKET, parseId } from "#lib/ids.ts";
 import { Account_Kind, type CreateAccountRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { canonicalHash } from "#services/ledger/command-key.ts";
@@ -38,7 +39,11 @@ export function parseAccountRequest(
     `${path}owner_id`,
     `must be a TypeID of a UUIDv7 with a bucket below ${FIRST_PINNED_BUCKET}, such as user_01jd…: the bucket places the account`,
   );
-  checkCurrency(check, `${path}currency`, request.currency);
+  check.require(
+    isActiveCurrency(request.currency),
+    `${path}currency`,
+    "must be an ISO 4217 currency code, such as EUR, that is not withdrawn",
+  );
   const kind = KINDS[request.kind as keyof typeof KINDS];
   check.require(kind !== undefined, `${path}kind`, "must be WALLET, MERCHANT or SYSTEM");
   const floor = request.floor;
