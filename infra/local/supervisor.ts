@@ -139,8 +139,9 @@ export function createSupervisor(stack: StackName, parts: readonly Part[], say: 
         const missing = await awaitReady(child, check, wasReady ? Number.POSITIVE_INFINITY : firstDeadlineMs);
         if (missing === undefined) {
           await part.whenReady?.();
-          record(part, (known) => ({ ...known, state: "ready" }));
+          // Said before it is written down: who waits for the state finds the line in the log.
           if (wasReady) say(`${part.name} is ready again`);
+          record(part, (known) => ({ ...known, state: "ready" }));
           wasReady = true;
           onReady();
         }
