@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import {
   chmodSync,
   chownSync,
@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { inheritedEnvironment } from "#infra/local/config.ts";
 import { endProcess } from "#infra/local/end-process.ts";
 import { HOST, SUPERUSER_ROLE } from "#infra/local/endpoints.ts";
@@ -26,6 +27,7 @@ import {
 import { Problem } from "#infra/local/problem.ts";
 import { identify } from "#infra/local/processes.mjs";
 
+const run = promisify(execFile);
 const INITDB_TIMEOUT_MS = 60_000;
 /** Enough for a checkpoint of everything that shared_buffers can hold. */
 export const POSTGRES_STOP_TIMEOUT_MS = 30_000;
@@ -53,7 +55,7 @@ export function postgresServer(folder: string, port: number) {
 
 /** Makes the cluster when there is none, and clears away what a killed server left behind. */
 export async function preparePostgres(folder: string, password: string): Promise<void> {
-  if (!existsSync(folder)) return initializeCluster(folder, password);
+  if (!existsSync(folder)) return await initializeCluster(folder, password);
   await clearPidFile(folder);
   giveTo(postgresUser(), folder);
 }
@@ -65,7 +67,8 @@ function giveTo(user: PostgresUser, folder: string): void {
   if (statSync(folder).uid !== owner) spawnSync("chown", ["-R", `${owner}:${owner}`, folder]);
 }
 
-function initializeCluster(folder: string, password: string): void {
+/** The clusters of a stack are made side by side, while the other servers start. */
+async function initializeCluster(folder: string, password: string): Promise<void> {
   const user = postgresUser();
   // Renamed at the end: a folder of this name is always a whole cluster.
   const unfinished = `${folder}.new`;
@@ -84,15 +87,17 @@ function initializeCluster(folder: string, password: string): void {
     `--pwfile=${passwordFile}`,
     ...options,
   ]);
-  const run = spawnSync(command, args, {
-    env: inheritedEnvironment(),
-    encoding: "utf8",
-    timeout: INITDB_TIMEOUT_MS,
-    ...(user === "nobody" ? { uid: NOBODY_ID, gid: NOBODY_ID } : {}),
-  });
-  rmSync(passwordFile, { force: true });
-  if (run.status !== 0) {
-    throw new Problem(`initdb could not make ${folder}: ${run.error?.message ?? `${run.stdout}${run.stderr}`.trim()}`);
+  try {
+    await run(command, args, {
+      env: inheritedEnvironment(),
+      timeout: INITDB_TIMEOUT_MS,
+      ...(user === "nobody" ? { uid: NOBODY_ID, gid: NOBODY_ID } : {}),
+    });
+  } catch (error) {
+    const { stdout = "", stderr = "", message } = error as Error & { stdout?: string; stderr?: string };
+    throw new Problem(`initdb could not make ${folder}: ${`${stdout}${stderr}`.trim() || message}`);
+  } finally {
+    rmSync(passwordFile, { force: true });
   }
   renameSync(unfinished, folder);
 }
