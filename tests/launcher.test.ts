@@ -223,6 +223,15 @@ test("a taken port fails the start in one line before anything is started", asyn
   assert.equal((await readStatus(STACK)).phase, "stopped");
 });
 
+test("a shard that the stack does not have is no part of it", () => {
+  const refused = launcher(["start", "--without", "postgres-3"]);
+  assert.equal(refused.code, 1);
+  assert.match(
+    refused.err,
+    /^The stack launcher has no part "postgres-3"\. Mend it: give some of postgres-1, postgres-2, nats,/,
+  );
+});
+
 test("a part that cannot start fails the start with its name and the end of its log, and nothing is left running", async () => {
   writeFileSync(join(dataFolder(STACK, "postgres-2"), "PG_VERSION"), "9\n");
   const failed = launcher(["start", "--without", WITHOUT.join(",")]);

@@ -1,5 +1,5 @@
 import { secretsFolder } from "#infra/local/folders.ts";
-import type { PortName, Ports, StackName } from "#infra/local/ports.ts";
+import { type PortName, type Ports, type StackName, shardPortsOf } from "#infra/local/ports.ts";
 import { natsPassword, pageTokenKeyFile, type Role, rolePassword, superuserPassword } from "#infra/local/secrets.ts";
 import { stackPorts } from "#infra/local/stack-ports.ts";
 
@@ -9,8 +9,6 @@ export const NATS_USER = "ledgermesh";
 /** Everything binds and connects to loopback only. */
 export const HOST = "127.0.0.1";
 
-/** One Postgres cluster each, in shard order. */
-export const shardPorts = ["postgres_1", "postgres_2"] as const satisfies readonly PortName[];
 export const services = ["ledger", "relay", "projector", "reporting"] as const satisfies readonly Role[];
 export type ServiceName = (typeof services)[number];
 
@@ -19,12 +17,12 @@ const postgresUrl = (role: string, password: string, port: number) =>
 
 /** The connection strings of all shards for a role of ours, in shard order. */
 export function shardUrls(stack: StackName, role: Role, ports: Ports = stackPorts(stack)): string[] {
-  return shardPorts.map((name) => postgresUrl(role, rolePassword(stack, role), ports[name]));
+  return shardPortsOf(stack).map((name) => postgresUrl(role, rolePassword(stack, role), ports[name]));
 }
 
 /** The same for Postgres' superuser: migrations, tests and benches. */
 export function superuserShardUrls(stack: StackName, ports: Ports = stackPorts(stack)): string[] {
-  return shardPorts.map((name) => postgresUrl(SUPERUSER_ROLE, superuserPassword(stack), ports[name]));
+  return shardPortsOf(stack).map((name) => postgresUrl(SUPERUSER_ROLE, superuserPassword(stack), ports[name]));
 }
 
 export interface Endpoints {

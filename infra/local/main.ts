@@ -8,9 +8,9 @@ import { migrationEnvironment } from "#infra/local/endpoints.ts";
 import { logFile, stackFolder } from "#infra/local/folders.ts";
 import { makeCommand } from "#infra/local/make-command.ts";
 import { notPermitted } from "#infra/local/not-permitted.mjs";
-import { isPartName, type PartName, partNames } from "#infra/local/parts.ts";
+import { type PartName, partNamesOf } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
-import { isStackName, type StackName, stackNames } from "#infra/local/ports.ts";
+import { isStackName, type StackName, shardCountOf, stackNames } from "#infra/local/ports.ts";
 import { Problem } from "#infra/local/problem.ts";
 import { readStatus, type SupervisorMessage, startStack, stopStack } from "#infra/local/stack.ts";
 import { statusTable } from "#infra/local/status-table.ts";
@@ -28,8 +28,9 @@ const HELP = `The local stack: all servers and services on this machine, on loop
   reset         stop, then wipe all data of the stack (--force: without asking)
   migrate       bring the databases of the running stack to the newest schema
 
-  --stack NAME      ${stackNames.join(", ")} (default dev); each with its own ports and data
-  --without A,B     up, start: leave parts out (${partNames.join(", ")})
+  --stack NAME      each with its own ports and data, and as many shards (default dev):
+                    ${stackNames.map((stack) => `${stack} ${shardCountOf(stack)}`).join(", ")}
+  --without A,B     up, start: leave parts out (${partNamesOf("dev").join(", ")})
   --fresh           up, start: wipe the data of the stack first`;
 
 const LOG_LINES_FIRST = "30";
@@ -49,7 +50,7 @@ async function main(): Promise<void> {
   const [command, argument] = positionals;
   if (values.help || command === undefined) return say(HELP);
   const stack = parseStack(values.stack);
-  const without = parseParts(values.without);
+  const without = parseParts(stack, values.without);
 
   switch (command) {
     case "up":
@@ -88,18 +89,20 @@ function parseStack(text: string): StackName {
   throw new Problem(`There is no stack "${text}". Mend it: give one of ${stackNames.join(", ")}.`);
 }
 
-function parseParts(text: string): PartName[] {
+function parseParts(stack: StackName, text: string): PartName[] {
+  const known = partNamesOf(stack);
   return text
     .split(",")
     .filter((name) => name !== "")
     .map((name) => {
-      if (isPartName(name)) return name;
-      throw new Problem(`There is no part "${name}". Mend it: give some of ${partNames.join(", ")}.`);
+      const part = known.find((candidate) => candidate === name);
+      if (part !== undefined) return part;
+      throw new Problem(`The stack ${stack} has no part "${name}". Mend it: give some of ${known.join(", ")}.`);
     });
 }
 
 function followLogs(stack: StackName, part: string | undefined): void {
-  const names = part === undefined ? [...partNames, "supervisor"] : [part];
+  const names = part === undefined ? [...partNamesOf(stack), "supervisor"] : [part];
   const files = names.map((name) => logFile(stack, name)).filter((file) => existsSync(file));
   if (files.length === 0) throw new Problem(`The stack ${stack} has no logs of ${part ?? "any part"} yet.`);
   const tail = spawn("tail", ["-n", LOG_LINES_FIRST, "-F", "--", ...files], { stdio: "inherit" });

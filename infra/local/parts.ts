@@ -12,7 +12,7 @@ import {
 } from "#infra/local/endpoints.ts";
 import { dataFolder, runFolder } from "#infra/local/folders.ts";
 import { elasticsearchHome, envoyCommand, javaCommand, natsServerCommand, root } from "#infra/local/paths.mjs";
-import type { PortName, StackName } from "#infra/local/ports.ts";
+import { type PortName, type ShardPort, type StackName, shardCountOf, shardPortsOf } from "#infra/local/ports.ts";
 import { POSTGRES_STOP_TIMEOUT_MS, postgresServer, preparePostgres } from "#infra/local/postgres.ts";
 import { ensureDatabase, httpCheck, postgresCheck, type ReadinessCheck } from "#infra/local/readiness.ts";
 import { natsPassword, superuserPassword } from "#infra/local/secrets.ts";
@@ -56,9 +56,15 @@ const SERVICE_STOP_MS = 12_000;
 const SERVER_STOP_MS = 15_000;
 const STOP_ORDER = { service: 1, gateway: 2, transport: 3, database: 4 } as const;
 
-export const partNames = [
-  "postgres-1",
-  "postgres-2",
+/** The part of each shard, by its port. */
+const shardParts = {
+  postgres_1: "postgres-1",
+  postgres_2: "postgres-2",
+  postgres_3: "postgres-3",
+  postgres_4: "postgres-4",
+} as const satisfies Record<ShardPort, string>;
+
+const otherParts = [
   "nats",
   "elasticsearch",
   "migrations",
@@ -68,17 +74,21 @@ export const partNames = [
   "reporting",
   "gateway",
 ] as const;
-export type PartName = (typeof partNames)[number];
+export type PartName = (typeof shardParts)[ShardPort] | (typeof otherParts)[number];
 
-export function isPartName(text: string): text is PartName {
-  return (partNames as readonly string[]).includes(text);
+/** The parts that a stack has: as many shards as it has, and all others. */
+export function partNamesOf(stack: StackName): readonly PartName[] {
+  return [...shardPartsOf(stack), ...otherParts];
+}
+
+function shardPartsOf(stack: StackName): PartName[] {
+  return shardPortsOf(stack).map((port) => shardParts[port]);
 }
 
 /** The parts of a stack; the secrets must exist. */
 export function partsOf(stack: StackName, without: readonly PartName[]): Part[] {
   const all = [
-    postgres(stack, "postgres-1", "postgres_1"),
-    postgres(stack, "postgres-2", "postgres_2"),
+    ...shardPortsOf(stack).map((port) => postgres(stack, port)),
     nats(stack),
     elasticsearch(stack),
     migrations(stack),
@@ -95,7 +105,8 @@ export function partsOf(stack: StackName, without: readonly PartName[]): Part[] 
   }));
 }
 
-function postgres(stack: StackName, name: PartName, port: PortName): Part {
+function postgres(stack: StackName, port: ShardPort): Part {
+  const name = shardParts[port];
   const portNumber = stackPorts(stack)[port];
   const password = superuserPassword(stack);
   const folder = dataFolder(stack, name);
@@ -104,7 +115,7 @@ function postgres(stack: StackName, name: PartName, port: PortName): Part {
     after: [],
     ports: [port],
     prepare: () => preparePostgres(folder, password),
-    command: () => postgresServer(folder, portNumber),
+    command: () => postgresServer(folder, portNumber, shardCountOf(stack)),
     check: postgresCheck(portNumber, password),
     whenReady: () => ensureDatabase(portNumber, password, DATABASE),
     readyWithinMs: SERVER_READY_MS,
@@ -165,7 +176,7 @@ function elasticsearch(stack: StackName): Part {
 function migrations(stack: StackName): Part {
   return {
     name: "migrations",
-    after: ["postgres-1", "postgres-2"],
+    after: shardPartsOf(stack),
     ports: [],
     command: () => ({ ...script("infra/postgres/migrate.ts"), environment: migrationEnvironment(stack) }),
     readyWithinMs: MIGRATIONS_READY_MS,

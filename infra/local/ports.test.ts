@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { portNames, portsOf, stackNames } from "#infra/local/ports.ts";
+import {
+  portNames,
+  portNamesOf,
+  portsOf,
+  SHARDS_MAX,
+  shardCountOf,
+  shardPortsOf,
+  stackNames,
+} from "#infra/local/ports.ts";
 import { Problem } from "#infra/local/problem.ts";
 
 const nothing = () => undefined;
@@ -12,6 +20,29 @@ test("all stacks run beside each other: no two share a port, and none is one tha
   const all = stackNames.flatMap((stack) => Object.values(portsOf(stack, nothing)));
   assert.equal(new Set(all).size, stackNames.length * portNames.length);
   assert.ok(Math.max(...all) < Math.max(clientPortMin, 32_768), `highest port ${Math.max(...all)}`);
+});
+
+test("each stack has one shard or more, and a port for each; the stacks of the tests that need three have three", () => {
+  for (const stack of stackNames) {
+    const count = shardCountOf(stack);
+    assert.ok(Number.isInteger(count) && count >= 1 && count <= SHARDS_MAX, `${stack}: ${count} shards`);
+    assert.equal(shardPortsOf(stack).length, count);
+    assert.deepEqual(
+      portNamesOf(stack).filter((name) => name.startsWith("postgres")),
+      shardPortsOf(stack),
+    );
+  }
+  const counts = Object.fromEntries(stackNames.map((stack) => [stack, shardCountOf(stack)]));
+  assert.deepEqual(counts, { dev: 2, test: 3, bench: 2, launcher: 2, torture: 3, model: 3 });
+});
+
+test("the port of a shard that the stack does not have may serve another part", () => {
+  const third = portsOf("dev", nothing).postgres_3;
+  assert.equal(portsOf("dev", only("nats", String(third))).nats, third);
+  assert.throws(
+    () => portsOf("test", only("nats", String(portsOf("test", nothing).postgres_3))),
+    /postgres_3 and nats/,
+  );
 });
 
 test("the environment changes one port, without the stack's offset", () => {

@@ -3,28 +3,51 @@ import settings from "#infra/local/ports.json" with { type: "json" };
 import { Problem } from "#infra/local/problem.ts";
 
 /** A stack is one set of all parts with its own ports and data; several may run beside each other. */
-export type StackName = keyof typeof settings.offsets;
+export type StackName = keyof typeof settings.stacks;
 export type PortName = keyof typeof settings.ports;
 export type Ports = Readonly<Record<PortName, number>>;
 
 const PORT_MAX = 65_535;
-export const stackNames = Object.keys(settings.offsets) as StackName[];
+export const stackNames = Object.keys(settings.stacks) as StackName[];
 export const portNames = Object.keys(settings.ports) as PortName[];
 
+/** A shard is one Postgres cluster. These are all that a stack can have, in shard order. */
+const shardPorts = ["postgres_1", "postgres_2", "postgres_3", "postgres_4"] as const satisfies readonly PortName[];
+export type ShardPort = (typeof shardPorts)[number];
+export const SHARDS_MAX = shardPorts.length;
+
 export function isStackName(text: string): text is StackName {
-  return text in settings.offsets;
+  return Object.hasOwn(settings.stacks, text);
+}
+
+/** The number of shards of a stack. */
+export function shardCountOf(stack: StackName): number {
+  return settings.stacks[stack].shards;
+}
+
+/** The ports of the shards that a stack has, in shard order. */
+export function shardPortsOf(stack: StackName): readonly ShardPort[] {
+  return shardPorts.slice(0, shardCountOf(stack));
+}
+
+/** The ports that a stack uses: all but those of shards that it does not have. */
+export function portNamesOf(stack: StackName): readonly PortName[] {
+  const absent: readonly string[] = shardPorts.slice(shardCountOf(stack));
+  return portNames.filter((name) => !absent.includes(name));
 }
 
 /**
  * The ports of a stack: the default plus the stack's offset, or what the environment says, which gets no offset.
- * Throws a Problem for a variable that holds no port, and for a port that two parts would share.
+ * Throws a Problem for a variable that holds no port, and for a port that two parts of the stack would share.
  */
 export function portsOf(stack: StackName, override: (port: string) => string | undefined = portOverride): Ports {
+  const offset = settings.stacks[stack].offset;
   const ports = Object.fromEntries(
-    portNames.map((name) => [name, parsePort(name, override(name)) ?? settings.ports[name] + settings.offsets[stack]]),
+    portNames.map((name) => [name, parsePort(name, override(name)) ?? settings.ports[name] + offset]),
   ) as Record<PortName, number>;
-  for (const [index, name] of portNames.entries()) {
-    const other = portNames.slice(0, index).find((earlier) => ports[earlier] === ports[name]);
+  const used = portNamesOf(stack);
+  for (const [index, name] of used.entries()) {
+    const other = used.slice(0, index).find((earlier) => ports[earlier] === ports[name]);
     if (other !== undefined)
       throw new Problem(
         `Port ${ports[name]} is given to both ${other} and ${name}. Mend it: change ${portVariable(other)} or ${portVariable(name)}.`,

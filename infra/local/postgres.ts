@@ -29,6 +29,9 @@ import { identify } from "#infra/local/processes.mjs";
 
 const run = promisify(execFile);
 const INITDB_TIMEOUT_MS = 60_000;
+/** What all shards of a stack share evenly, so that a further one costs the machine little. */
+const SHARED_BUFFERS_OF_STACK_MB = 512;
+const WAL_MAX_OF_STACK_MB = 4096;
 /** Enough for a checkpoint of everything that shared_buffers can hold. */
 export const POSTGRES_STOP_TIMEOUT_MS = 30_000;
 
@@ -40,15 +43,19 @@ function postgresUser(): PostgresUser {
   return chosen;
 }
 
-/** How a Postgres server is started on its folder. */
-export function postgresServer(folder: string, port: number) {
+/** How a Postgres server is started on its folder, as one of so many of its stack. */
+export function postgresServer(folder: string, port: number, shardCount: number) {
   const user = postgresUser();
-  const settings = { config_file: join(root, "infra", "local", "postgresql.conf"), listen_addresses: HOST, port };
-  // No unix socket: its path may have 107 bytes only, and a checkout may lie deep.
-  const args = Object.entries({ ...settings, unix_socket_directories: "" }).flatMap(([name, value]) => [
-    "-c",
-    `${name}=${value}`,
-  ]);
+  const settings = {
+    config_file: join(root, "infra", "local", "postgresql.conf"),
+    listen_addresses: HOST,
+    port,
+    // No unix socket: its path may have 107 bytes only, and a checkout may lie deep.
+    unix_socket_directories: "",
+    shared_buffers: `${Math.floor(SHARED_BUFFERS_OF_STACK_MB / shardCount)}MB`,
+    max_wal_size: `${Math.floor(WAL_MAX_OF_STACK_MB / shardCount)}MB`,
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const [command = "", ...rest] = postgresCommand(user, "postgres", ["-D", folder, ...args]);
   return { command, args: rest, ...(user === "nobody" ? { uid: NOBODY_ID, gid: NOBODY_ID } : {}) };
 }

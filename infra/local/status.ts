@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { lockFile } from "#infra/local/folders.ts";
 import { lockHolder } from "#infra/local/lock.mjs";
-import { type PartName, partNames, partsOf } from "#infra/local/parts.ts";
+import { type PartName, partNamesOf, partsOf } from "#infra/local/parts.ts";
 import type { StackName } from "#infra/local/ports.ts";
 import { isAlive, processTree } from "#infra/local/processes.mjs";
 import { type PartRecord, readState } from "#infra/local/state.ts";
@@ -34,7 +34,7 @@ export async function readStatus(stack: StackName): Promise<StackStatus> {
   const state = readState(stack);
   if (state === undefined) return { stack, phase: "stopped", parts: [], memoryBytes: 0 };
   const supervised = isAlive(state.supervisor) && lockHolder(lockFile(stack)) !== undefined;
-  const absent = partNames.filter((name) => !state.parts.some((part) => part.name === name));
+  const absent = partNamesOf(stack).filter((name) => !state.parts.some((part) => part.name === name));
   const parts = await Promise.all(state.parts.map((part) => lookAt(stack, part, absent)));
   const own = supervised ? memoryOf([state.supervisor.pid]) : 0;
   return {

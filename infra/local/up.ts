@@ -9,16 +9,19 @@ import { makeCommand } from "#infra/local/make-command.ts";
 import { type Part, type PartName, partsOf } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
 import { takenPorts } from "#infra/local/port-check.ts";
-import { portsOf, type StackName } from "#infra/local/ports.ts";
+import { portsOf, type StackName, shardCountOf } from "#infra/local/ports.ts";
 import { Problem } from "#infra/local/problem.ts";
 import { ensureSecrets } from "#infra/local/secrets.ts";
 import { endLeftovers } from "#infra/local/state.ts";
 import { createSupervisor } from "#infra/local/supervisor.ts";
 
-/** What all parts together take while they start and begin to work. */
-const MEMORY_MIN_BYTES = 2 * 1024 ** 3;
+const MIB = 1024 ** 2;
+/** What all parts together take while they start and begin to work: the shards, and all others. */
+const MEMORY_MIN_BYTES_PER_SHARD = 128 * MIB;
+const MEMORY_MIN_BYTES_OTHERS = 1792 * MIB;
 /** Elasticsearch and Postgres misbehave on a full disk; this leaves room for a while of work. */
-const DISK_MIN_BYTES = 1 * 1024 ** 3;
+const DISK_MIN_BYTES_PER_SHARD = 256 * MIB;
+const DISK_MIN_BYTES_OTHERS = 512 * MIB;
 
 export interface UpOptions {
   readonly without: readonly PartName[];
@@ -78,10 +81,12 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
 
 async function checkMachine(stack: StackName, parts: readonly Part[]): Promise<void> {
   const available = { memoryBytes: availableMemoryBytes(), diskBytes: freeDiskBytes(root) };
-  const problems = [
-    ...(await takenPorts(parts, portsOf(stack))),
-    ...shortages(available, { memoryBytes: MEMORY_MIN_BYTES, diskBytes: DISK_MIN_BYTES }, root),
-  ];
+  const shards = shardCountOf(stack);
+  const needed = {
+    memoryBytes: MEMORY_MIN_BYTES_OTHERS + shards * MEMORY_MIN_BYTES_PER_SHARD,
+    diskBytes: DISK_MIN_BYTES_OTHERS + shards * DISK_MIN_BYTES_PER_SHARD,
+  };
+  const problems = [...(await takenPorts(parts, portsOf(stack))), ...shortages(available, needed, root)];
   if (problems.length > 0) throw new Problem(problems.join("\n"));
 }
 
