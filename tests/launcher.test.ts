@@ -223,6 +223,19 @@ test("a taken port fails the start in one line before anything is started", asyn
   assert.equal((await readStatus(STACK)).phase, "stopped");
 });
 
+test("a mis-spelt variable of a port fails every command but stop in one line that names it", () => {
+  const misspelt = { LEDGERMESH_PORT_GATWAY: "9090" };
+  for (const command of ["start", "up", "status"]) {
+    const refused = launcher([command], misspelt);
+    assert.deepEqual([refused.code, refused.out], [1, ""], command);
+    assert.match(
+      refused.err,
+      /^LEDGERMESH_PORT_GATWAY is set, and there is no such port\. Mend it: .*\bGATEWAY\b.*\n$/,
+    );
+  }
+  assert.equal(launcher(["stop"], misspelt).code, 0);
+});
+
 test("a shard that the stack does not have is no part of it", () => {
   const refused = launcher(["start", "--without", "postgres-3"]);
   assert.equal(refused.code, 1);

@@ -1,9 +1,16 @@
 import { delimiter } from "node:path";
 import { compileCacheFolder, nodeBinFolder } from "#infra/local/paths.mjs";
 
+export const PORT_VARIABLE_PREFIX = "LEDGERMESH_PORT_";
+
 /** The environment variable that changes one port, for example LEDGERMESH_PORT_GATEWAY. */
 export function portVariable(port: string): string {
-  return `LEDGERMESH_PORT_${port.toUpperCase()}`;
+  return `${PORT_VARIABLE_PREFIX}${port.toUpperCase()}`;
+}
+
+/** The variables about ports that are set, also those of ports that do not exist. */
+export function portVariables(): string[] {
+  return Object.keys(process.env).filter((name) => name.startsWith(PORT_VARIABLE_PREFIX));
 }
 
 export function portOverride(port: string): string | undefined {

@@ -10,7 +10,7 @@ import { makeCommand } from "#infra/local/make-command.ts";
 import { notPermitted } from "#infra/local/not-permitted.mjs";
 import { type PartName, partNamesOf } from "#infra/local/parts.ts";
 import { root } from "#infra/local/paths.mjs";
-import { isStackName, type StackName, shardCountOf, stackNames } from "#infra/local/ports.ts";
+import { isStackName, portsOf, type StackName, shardCountOf, stackNames } from "#infra/local/ports.ts";
 import { Problem } from "#infra/local/problem.ts";
 import { readStatus, type SupervisorMessage, startStack, stopStack } from "#infra/local/stack.ts";
 import { statusTable } from "#infra/local/status-table.ts";
@@ -51,6 +51,8 @@ async function main(): Promise<void> {
   if (values.help || command === undefined) return say(HELP);
   const stack = parseStack(values.stack);
   const without = parseParts(stack, values.without);
+  // What stands in the environment is looked at before anything is done; a stop must not fail for it.
+  if (command !== "stop") portsOf(stack);
 
   switch (command) {
     case "up":

@@ -45,6 +45,20 @@ test("the port of a shard that the stack does not have may serve another part", 
   );
 });
 
+test("a variable of a port that does not exist is refused by its name, in one line", () => {
+  for (const variables of [["LEDGERMESH_PORT_GATWAY"], ["LEDGERMESH_PORT_gateway"], ["LEDGERMESH_PORT_POSTGRES_5"]]) {
+    assert.throws(
+      () => portsOf("dev", nothing, ["LEDGERMESH_PORT_NATS", ...variables]),
+      (error: unknown) => {
+        assert.ok(error instanceof Problem);
+        assert.match(error.message, new RegExp(`^${variables[0]} is set, .*no such port\\. Mend it: .* GATEWAY,`));
+        assert.equal(error.message.includes("\n"), false);
+        return true;
+      },
+    );
+  }
+});
+
 test("the environment changes one port, without the stack's offset", () => {
   const ports = portsOf("test", only("gateway", "9090"));
   assert.equal(ports.gateway, 9090);

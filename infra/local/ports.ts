@@ -1,4 +1,4 @@
-import { portOverride, portVariable } from "#infra/local/config.ts";
+import { PORT_VARIABLE_PREFIX, portOverride, portVariable, portVariables } from "#infra/local/config.ts";
 import settings from "#infra/local/ports.json" with { type: "json" };
 import { Problem } from "#infra/local/problem.ts";
 
@@ -38,9 +38,17 @@ export function portNamesOf(stack: StackName): readonly PortName[] {
 
 /**
  * The ports of a stack: the default plus the stack's offset, or what the environment says, which gets no offset.
- * Throws a Problem for a variable that holds no port, and for a port that two parts of the stack would share.
+ * Throws a Problem for a variable of a port that does not exist or that holds none, and for a port that two parts of the
+ * stack would share.
+ * @param override what the environment says about a port
+ * @param variables the variables about ports that are set
  */
-export function portsOf(stack: StackName, override: (port: string) => string | undefined = portOverride): Ports {
+export function portsOf(
+  stack: StackName,
+  override: (port: string) => string | undefined = portOverride,
+  variables: readonly string[] = portVariables(),
+): Ports {
+  refuseUnknown(variables);
   const offset = settings.stacks[stack].offset;
   const ports = Object.fromEntries(
     portNames.map((name) => [name, parsePort(name, override(name)) ?? settings.ports[name] + offset]),
@@ -54,6 +62,17 @@ export function portsOf(stack: StackName, override: (port: string) => string | u
       );
   }
   return ports;
+}
+
+/** A mis-spelt variable would change nothing, and nobody would notice. */
+function refuseUnknown(variables: readonly string[]): void {
+  const known = portNames.map(portVariable);
+  const unknown = variables.find((variable) => !known.includes(variable));
+  if (unknown === undefined) return;
+  const names = known.map((variable) => variable.slice(PORT_VARIABLE_PREFIX.length)).join(", ");
+  throw new Problem(
+    `${unknown} is set, and there is no such port. Mend it: unset it, or write after ${PORT_VARIABLE_PREFIX} one of ${names}.`,
+  );
 }
 
 function parsePort(name: PortName, text: string | undefined): number | undefined {
