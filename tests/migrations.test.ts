@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { globSync } from "node:fs";
+import { basename } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { migrationEnvironment } from "#infra/local/endpoints.ts";
@@ -26,13 +28,16 @@ test("two runs at once change nothing that is there, and money moves on meanwhil
 
 test("each shard records its own migrations, its number and the same bucket map", async () => {
   const maps: unknown[] = [];
+  const migrations = globSync("infra/postgres/migrations/*.sql")
+    .map((file) => ({ name: basename(file, ".sql") }))
+    .sort((a, b) => a.name.localeCompare(b.name));
   for (const index of stack.shards.keys()) {
     const db = postgres(index + 1);
-    assert.deepEqual((await db.query("select name from public.migrations")).rows, [{ name: "0001_ledger" }]);
+    assert.deepEqual((await db.query("select name from public.migrations order by name")).rows, migrations);
     assert.deepEqual((await db.query("select shard from ledger.shard_head")).rows, [{ shard: index + 1 }]);
     maps.push((await db.query("select * from ledger.bucket_map order by first_bucket")).rows);
   }
-  assert.deepEqual(maps[0], maps[1]);
+  for (const map of maps) assert.deepEqual(map, maps[0]);
 });
 
 test("a shard given in another's place, or another number of shards, is refused", async () => {
@@ -40,7 +45,7 @@ test("a shard given in another's place, or another number of shards, is refused"
   const swapped = { LEDGERMESH_MIGRATE_SHARDS: shards.toReversed().join(",") };
   await assert.rejects(migrate(swapped), (error: { code: number; stderr: string }) => {
     assert.equal(error.code, 1);
-    assert.match(error.stderr, /the database given as shard 1 is shard 2: mend the order/);
+    assert.ok(error.stderr.includes(`the database given as shard 1 is shard ${shards.length}: mend the order`));
     return true;
   });
   const fewer = { LEDGERMESH_MIGRATE_SHARDS: shards[0] as string };
@@ -73,7 +78,7 @@ test("rows go to the partition of their month, and a month without one to the de
 test("no service may change what was written, and only the ledger may write it", async () => {
   const { rows } = await postgres(1).query<{ role: string; name: string; privilege: string }>(
     `select r.role, c.oid::regclass::text as name, p.privilege
-       from unnest(array['ledger', 'relay', 'projector', 'reporting']) r (role)
+       from unnest(array['ledger', 'relay', 'projector', 'reporting', 'auditor']) r (role)
       cross join unnest(array['UPDATE', 'DELETE', 'TRUNCATE', 'INSERT']) p (privilege)
       cross join pg_class c join pg_namespace n on n.oid = c.relnamespace
       where n.nspname = 'ledger' and c.relkind in ('r', 'p')

@@ -23,6 +23,12 @@ const ROLES = {
   relay: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "30s" },
   projector: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "30s" },
   reporting: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "30s" },
+  // Audits read page by page; what takes longer would keep the ledger's old rows from being cleared away.
+  auditor: {
+    default_transaction_read_only: "on",
+    idle_in_transaction_session_timeout: "30s",
+    transaction_timeout: "5min",
+  },
 } as const;
 
 async function migrateShard(shard: number, connectionString: string, config: MigrateConfig): Promise<void> {
