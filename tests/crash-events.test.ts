@@ -1,6 +1,6 @@
 import { after, test } from "node:test";
-import { assertProjectionEqualsLedger, elasticsearch, headOf, shardNumbers } from "#tests/projection.ts";
-import { kill9 } from "#tests/stack.ts";
+import { assertProjectionEqualsLedger, elasticsearch, headOf } from "#tests/projection.ts";
+import { kill9, shardNumbers } from "#tests/stack.ts";
 import { assertPublished, closeNats, lastSequence } from "#tests/stream.ts";
 import { progress, startLoad } from "#tests/write-load.ts";
 

@@ -3,16 +3,9 @@ import { after, test } from "node:test";
 import { LEDGER_STREAM, ledgerSubject } from "#lib/events.ts";
 import { LIVE_GENERATION } from "#lib/projection.ts";
 import { consumerName } from "#services/projector/chunk-reader.ts";
-import {
-  assertProjectionEqualsLedger,
-  cursorOf,
-  elasticsearch,
-  headOf,
-  shardNumbers,
-  whenProjected,
-} from "#tests/projection.ts";
+import { assertProjectionEqualsLedger, cursorOf, elasticsearch, headOf, whenProjected } from "#tests/projection.ts";
 import { readMetric, startService } from "#tests/service-process.ts";
-import { eventually, kill9, openAccount, openFunded, pidOf, stack, transfer } from "#tests/stack.ts";
+import { eventually, kill9, openAccount, openFunded, pidOf, shardNumbers, stack, transfer } from "#tests/stack.ts";
 import { assertPublished, closeNats, lastSequence, streams } from "#tests/stream.ts";
 import { progress, startLoad } from "#tests/write-load.ts";
 

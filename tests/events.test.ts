@@ -14,8 +14,8 @@ import { projectShard } from "#services/projector/project-shard.ts";
 import { Refresher, refreshIndices } from "#services/projector/refresher.ts";
 import { setUpIndices } from "#services/projector/set-up-indices.ts";
 import { DocumentWriter } from "#services/projector/write-documents.ts";
-import { assertProjectionEqualsLedger, cursorOf, elasticsearch, headOf, shardNumbers } from "#tests/projection.ts";
-import { eventually, newId, openAccount, openFunded, stack, stackName, transfer } from "#tests/stack.ts";
+import { assertProjectionEqualsLedger, cursorOf, elasticsearch, headOf } from "#tests/projection.ts";
+import { eventually, newId, openAccount, openFunded, shardNumbers, stack, stackName, transfer } from "#tests/stack.ts";
 import { closeNats, lastSequence, loggedEvents, publishedEvents, streams } from "#tests/stream.ts";
 
 after(async () => {

@@ -5,7 +5,7 @@ import { encodePosition } from "#lib/position.ts";
 import { type Account, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { type HistoryEntry, ListEntriesRequest, ListTransfersRequest } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { headOf } from "#tests/projection.ts";
-import { history, newId, newOwner, openAccount, openFunded, restUrl, transfer } from "#tests/stack.ts";
+import { history, newId, newOwner, openAccount, openFunded, restUrl, shardNumbers, transfer } from "#tests/stack.ts";
 
 const INVALID_ARGUMENT = 3;
 const UNAVAILABLE = 14;
@@ -47,7 +47,7 @@ const sequences = (entries: readonly HistoryEntry[]) => entries.map(({ sequence 
 const downFrom = (first: number, count = first) => Array.from({ length: count }, (_, index) => first - index);
 
 test("a query that carries the position of a transfer sees it", async () => {
-  for (const shard of [1, 2]) {
+  for (const shard of shardNumbers) {
     const [payer, payee] = [await openFunded(500n, {}, shard), await openAccount({}, shard)];
     for (let round = 1; round <= 5; round += 1) {
       const { response, position } = await transfer(payer.accountId, payee.accountId, 10n, { memo: `lunch ${round}` });
@@ -116,7 +116,7 @@ test("an entry comes newest first, and pages hold each exactly once", async () =
 });
 
 test("what arrives later neither shifts a page nor slips into one", async () => {
-  // Of one type that nobody else uses; the accounts are on both shards.
+  // Of one type that nobody else uses; the accounts are on two shards.
   const type = newId("xfer", 0).slice(0, 40);
   const [payer, payee] = [await openFunded(10_000n), await openAccount()];
   const [otherPayer, otherPayee] = [await openFunded(10_000n, {}, 2), await openAccount({}, 2)];

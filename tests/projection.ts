@@ -10,7 +10,7 @@ import {
   readCheckpoints,
   type TransferDocument,
 } from "#lib/projection.ts";
-import { eventually, postgres, stack } from "#tests/stack.ts";
+import { eventually, postgres, shardNumbers, stack } from "#tests/stack.ts";
 
 /** Holding the projection against the ledger. */
 
@@ -18,7 +18,6 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const SCAN_PAGE = 5_000;
 
 export const elasticsearch = openElasticsearch(stack.elasticsearch, REQUEST_TIMEOUT_MS);
-export const shardNumbers = stack.shards.map((_, index) => index + 1);
 
 /** Number of the shard's last event. */
 export async function headOf(shard: number): Promise<bigint> {

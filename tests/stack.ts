@@ -35,6 +35,9 @@ const shards = stack.shards.map((connectionString) => {
   return pool;
 });
 
+/** 1, 2 and so on, as many as the stack has. */
+export const shardNumbers = stack.shards.map((_, index) => index + 1);
+
 /** Postgres of a shard (1, 2, …) as superuser. */
 export function postgres(shard: number): Pool {
   const pool = shards[shard - 1];

@@ -4,7 +4,17 @@ import { call } from "#lib/grpc-client.ts";
 import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { type LedgerProcess, startLedger } from "#tests/ledger-process.ts";
-import { eventually, ledger, newKey, openAccount, openFunded, readAccount, transferRequest } from "#tests/stack.ts";
+import {
+  eventually,
+  ledger,
+  newKey,
+  openAccount,
+  openFunded,
+  postgres,
+  readAccount,
+  shardNumbers,
+  transferRequest,
+} from "#tests/stack.ts";
 
 /** A second ledger process beside the stack's own, on the same shards. */
 const GRPC_PORT = 17_201;
@@ -17,6 +27,18 @@ before(async () => {
 });
 
 after(() => other.signal("SIGKILL"));
+
+test("a further process serves every shard, in the order of the stack's own", async () => {
+  for (const shard of shardNumbers) {
+    const account = await openAccount({}, shard);
+    await call(second, second.createTransfer, transferRequest("system:cash", account.accountId, 7n));
+    const { rows } = await postgres(shard).query(
+      "select posted_minor_units::int as posted from ledger.accounts where owner_id = $1",
+      [account.ownerId],
+    );
+    assert.deepEqual(rows, [{ posted: 7 }], `shard ${shard}`);
+  }
+});
 
 test("identical calls over two processes make one transfer", async () => {
   const [payer, payee] = [await openFunded(100n), await openAccount()];

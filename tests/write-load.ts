@@ -1,7 +1,6 @@
 import { CallError, call } from "#lib/grpc-client.ts";
 import type { Account, CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { shardNumbers } from "#tests/projection.ts";
-import { eventually, ledger, openAccount, openFunded, transferRequest } from "#tests/stack.ts";
+import { eventually, ledger, openAccount, openFunded, shardNumbers, transferRequest } from "#tests/stack.ts";
 
 /** Writes that go on while parts of the stack are killed. */
 const WRITERS_PER_SHARD = 2;
@@ -12,7 +11,7 @@ export interface Load {
   stop(): Promise<void>;
 }
 
-/** Writes on both shards until stopped; a transfer that failed is repeated under its key. */
+/** Writes on every shard until stopped; a transfer that failed is repeated under its key. */
 export async function startLoad(): Promise<Load> {
   let stopped = false;
   let acknowledged = 0;
