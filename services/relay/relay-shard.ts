@@ -13,13 +13,17 @@ import {
 import type { Ownership } from "#lib/shard-owner.ts";
 import type { Context } from "#services/relay/context.ts";
 import { ensureStream } from "#services/relay/ensure-stream.ts";
-import { lagEvents, publishedChunks, publishedEvents } from "#services/relay/metrics.ts";
+import { lagEvents, publishedChunks, publishedEvents, unsealedEvents } from "#services/relay/metrics.ts";
+import { openSealer, type Sealer, sealWhatIsLeft } from "#services/relay/seal-events.ts";
 
 /**
  * Brings the events of one shard to JetStream, in rounds: read what comes after the cursor, publish it as chunks (all of
  * a round in flight at once), and when all are acknowledged move the cursor. So the cursor never passes an event that
  * JetStream does not have. A round that breaks off is repeated with the same chunks, which JetStream recognises by their
  * message ids; after a restart the chunks may be cut otherwise, and then consumers skip by number what they know.
+ *
+ * The same events are sealed (seal-events.ts) while they are being published, before the cursor moves: it never passes an
+ * event that is not sealed, but while seals are made for what was published before there were any.
  */
 
 /** Of one round: two full chunks, at most 60 MB when every transfer has 100 postings. */
@@ -36,8 +40,33 @@ const LAG_INTERVAL_MS = 2_000;
 
 export async function relayShard(ctx: Context, shard: number, { db, signal }: Ownership): Promise<void> {
   // The cursor may lag after a crash of Postgres, it may not lead: it moves after JetStream has the events, and a lost
-  // move only means that they are published again. So its commits need not wait for the disk.
+  // move only means that they are published again. A crash takes the newest commits of the log alone, so that with a lost
+  // seal also the cursor's move is lost. So these commits need not wait for the disk.
   await db.query("set synchronous_commit = off");
+  const sealer = await openSealer(db, shard, ctx.log);
+  await together(signal, [
+    (either) => publishRounds(ctx, shard, db, sealer, either),
+    (either) => sealWhatIsLeft(sealer, shard, ctx.log, either),
+  ]);
+}
+
+/** Runs works side by side until the signal aborts; when one of them ends or throws, the others are aborted too. */
+async function together(
+  signal: AbortSignal,
+  works: readonly ((signal: AbortSignal) => Promise<void>)[],
+): Promise<void> {
+  const ended = new AbortController();
+  const either = AbortSignal.any([signal, ended.signal]);
+  await Promise.all(works.map((work) => work(either).finally(() => ended.abort())));
+}
+
+async function publishRounds(
+  ctx: Context,
+  shard: number,
+  db: Client,
+  sealer: Sealer,
+  signal: AbortSignal,
+): Promise<void> {
   let cursor = await readCursor(db, shard);
   await whenStreamIsThere(ctx, signal);
   if (signal.aborted) return;
@@ -52,15 +81,17 @@ export async function relayShard(ctx: Context, shard: number, { db, signal }: Ow
       if (last !== undefined) {
         checkContiguous(cursor, events);
         if (!ctx.nats.connected()) await whenStreamIsThere(ctx, signal);
-        await publishAll(ctx, shard, encodeChunks(shard, events), signal);
+        await Promise.all([publishAll(ctx, shard, encodeChunks(shard, events), signal), sealer.seal(events)]);
         if (signal.aborted) return;
-        await moveCursor(db, shard, cursor, last.number);
+        await moveCursor(db, shard, cursor, last.number, sealer.sealedTo());
         cursor = last.number;
         publishedEvents.inc({ shard }, events.length);
       }
       if (startedAtMs - lagReadAtMs >= LAG_INTERVAL_MS) {
         lagReadAtMs = startedAtMs;
-        lagEvents.set({ shard }, await readLag(db, cursor));
+        const head = await readHead(db);
+        lagEvents.set({ shard }, Number(head - cursor));
+        unsealedEvents.set({ shard }, Number(head - sealer.sealedTo()));
       }
       if (events.length === ROUND_EVENTS) continue;
       if (events.length === 0) await wake.wait(POLL_MS, signal);
@@ -69,6 +100,7 @@ export async function relayShard(ctx: Context, shard: number, { db, signal }: Ow
   } finally {
     hints.unsubscribe();
     lagEvents.remove({ shard });
+    unsealedEvents.remove({ shard });
   }
 }
 
@@ -80,19 +112,25 @@ async function readCursor(db: Client, shard: number): Promise<bigint> {
   return BigInt(row.number);
 }
 
-/** Throws when the cursor is not where we left it: then another relay is at work, and this one must stop. */
-async function moveCursor(db: Client, shard: number, from: bigint, to: bigint): Promise<void> {
+/**
+ * Throws when the cursor is not where we left it: then another relay is at work, and this one must stop.
+ * Where the seals are still behind, the move says so, lest an audit take them for removed.
+ */
+async function moveCursor(db: Client, shard: number, from: bigint, to: bigint, sealedTo: bigint): Promise<void> {
   const { rowCount } = await db.query({
     name: "move-cursor",
-    text: "update relay.cursor set number = $3 where shard = $1 and number = $2",
-    values: [shard, from.toString(), to.toString()],
+    text: `update relay.cursor
+              set number = $3,
+                  number_before_seals = case when $4::bigint < $3 then $3 else number_before_seals end
+            where shard = $1 and number = $2`,
+    values: [shard, from.toString(), to.toString(), sealedTo.toString()],
   });
   if (rowCount !== 1) throw new Error(`the cursor is not at ${from} any more: another relay moved it`);
 }
 
-async function readLag(db: Client, cursor: bigint): Promise<number> {
+async function readHead(db: Client): Promise<bigint> {
   const { rows } = await db.query<{ sequence: string }>("select sequence from ledger.shard_head");
-  return Number(BigInt(rows[0]?.sequence ?? 0) - cursor);
+  return BigInt(rows[0]?.sequence ?? 0);
 }
 
 /** A hole in the numbers would be a broken ledger: nothing after it may be published as if it were whole. */

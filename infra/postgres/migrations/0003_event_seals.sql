@@ -26,8 +26,8 @@ end $$;
 create trigger seals_are_final before update or delete or truncate on relay.seals
   for each statement execute function relay.refuse_change_of_seals();
 
--- Events up to here were published before there were seals, and are sealed afterwards. Every later one is sealed before
--- the cursor passes it.
+-- Events up to here were published before they were sealed, because there were no seals yet. Every later one is sealed
+-- before the cursor passes it.
 alter table relay.cursor add column number_before_seals bigint not null default 0;
 update relay.cursor set number_before_seals = number;
 
