@@ -28,7 +28,10 @@ const OFFENDERS: Readonly<Record<string, string>> = {
              sum(amount_minor_units) over w as running, lag(post_time) over w as before,
              lag(effective_time) over w as effective_before
         from ledger.entries window w as (partition by account_id order by sequence)) e
-     where balance_after_minor_units <> running or post_time < before or effective_time < effective_before`,
+     -- What passes through transit keeps its own effective time.
+     where balance_after_minor_units <> running or post_time < before
+        or (effective_time < effective_before and account_id not in
+            (select account_id from ledger.accounts where reference = 'system:transit'))`,
   "event numbers are contiguous up to the head": `
     select * from (select count(*) as events, coalesce(max(number), 0) as last from ledger.events) e, ledger.shard_head h
      where e.events <> e.last or e.last <> h.sequence`,
@@ -36,9 +39,23 @@ const OFFENDERS: Readonly<Record<string, string>> = {
     select t.event_number, e.number from ledger.transfers t
       full join (select * from ledger.events where type = 'transfer_posted') e on e.number = t.event_number
      where t.event_number is null or e.number is null`,
-  "a transfer has two entries per posting": `
+  "a transfer within the shard has two entries per posting": `
     select t.transfer_id from ledger.transfers t left join ledger.entries e using (transfer_id)
+     where t.transfer_id not in (select transfer_id from ledger.decisions)
      group by t.transfer_id having count(*) <> 2 * json_array_length(t.postings)`,
+  "a leg has two entries when it is posted, and else none": `
+    select l.transfer_id, l.posting_index from ledger.remote_legs l
+      left join ledger.entries e on (e.transfer_id, e.posting_index) = (l.transfer_id, l.posting_index)
+     group by l.transfer_id, l.posting_index, l.bucket, l.state
+    having count(e.sequence) <> case l.state when 'POSTED' then 2 else 0 end`,
+  "room is kept for what is prepared, and for nothing else": `
+    select a.account_id from ledger.accounts a
+      left join ledger.remote_legs l on l.state = 'PREPARED'
+            and (l.debit_is_here and l.debit_account_id = a.account_id
+              or l.credit_is_here and l.credit_account_id = a.account_id)
+     group by a.account_id
+    having a.prepared_debit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.debit_account_id = a.account_id), 0)
+        or a.prepared_credit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.credit_account_id = a.account_id), 0)`,
   "a key has its transfer, its account or its refusal": `
     select k.key from ledger.idempotency_keys k left join ledger.transfers t on t.transfer_id = k.resource_id
       left join ledger.accounts a on a.account_id = k.resource_id

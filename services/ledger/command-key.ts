@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { Refusal } from "#lib/refusal.ts";
 import { plainArray, textArray } from "#lib/sql-arrays.ts";
-import type { CommandKey } from "#services/ledger/transfer.ts";
+import type { CommandKey } from "#services/ledger/command.ts";
 
 /** Idempotency keys as rows of `ledger.idempotency_keys`, and refusals as they are remembered there. */
 export interface RefusalJson {
@@ -11,18 +11,23 @@ export interface RefusalJson {
   readonly metadata: Record<string, string>;
 }
 
-/** Names a key within a shard; what a batch may hold once. */
-export function keyText({ key }: { readonly key: CommandKey }): string {
-  return `${key.bucket} ${key.caller} ${key.method} ${key.key}`;
+/** A key for a command that makes or changes the resource. */
+export function commandKey(key: Omit<CommandKey, "text">): CommandKey {
+  return { ...key, text: keyText(key.bucket, key.caller, key.method, key.key) };
+}
+
+/** Names a key within a shard. */
+export function keyText(bucket: number, caller: string, method: string, key: string): string {
+  return `${bucket} ${caller} ${method} ${key}`;
 }
 
 /** The columns bucket, caller, method and key. */
-export function keyColumns(commands: readonly { readonly key: CommandKey }[]): string[] {
+export function keyColumns(keys: readonly CommandKey[]): string[] {
   return [
-    plainArray(commands.map(({ key }) => key.bucket)),
-    textArray(commands.map(({ key }) => key.caller)),
-    textArray(commands.map(({ key }) => key.method)),
-    textArray(commands.map(({ key }) => key.key)),
+    plainArray(keys.map(({ bucket }) => bucket)),
+    textArray(keys.map(({ caller }) => caller)),
+    textArray(keys.map(({ method }) => method)),
+    textArray(keys.map(({ key }) => key)),
   ];
 }
 

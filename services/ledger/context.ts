@@ -2,17 +2,20 @@ import type { NewId } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import type { PageTokens } from "#lib/page-token.ts";
 import type { BucketMap } from "#lib/shards.ts";
+import type { AccountName, CommandOutcome, LedgerCommand } from "#services/ledger/command.ts";
 import type { GroupCommit } from "#services/ledger/group-commit.ts";
 import type { AccountOutcome, OpenAccountCommand } from "#services/ledger/open-accounts.ts";
 import type { Shard } from "#services/ledger/shard.ts";
-import type { AccountName, TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
 
 /** What the handlers work with; built once in main.ts. */
 export interface Context {
   readonly log: Logger;
   readonly map: BucketMap;
-  /** The shard of a bucket (0..4095). */
-  readonly shardOf: (bucket: number) => ShardHandle;
+  /** By its number: 1, 2, 3 … */
+  readonly shardOf: (shard: number) => ShardHandle;
+  /** Where an account is, by its id (`acct_…`). */
+  readonly shardOfAccount: (accountId: string) => ShardHandle;
+  readonly shards: readonly ShardHandle[];
   readonly newId: NewId;
   readonly pageTokens: PageTokens;
 }
@@ -20,7 +23,7 @@ export interface Context {
 /** One shard with its queues. */
 export interface ShardHandle {
   readonly shard: Shard;
-  readonly transfers: GroupCommit<TransferCommand, TransferOutcome>;
+  readonly commands: GroupCommit<LedgerCommand, CommandOutcome>;
   readonly accounts: GroupCommit<OpenAccountCommand, AccountOutcome>;
   /** System accounts known so far, or being opened, by `REFERENCE CURRENCY`. They never change. */
   readonly systemAccounts: Map<string, Promise<AccountName>>;

@@ -9,7 +9,7 @@ import {
   Account_Status,
   type CreateAccountRequest,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { canonicalHash } from "#services/ledger/command-key.ts";
+import { canonicalHash, commandKey } from "#services/ledger/command-key.ts";
 import { COMMAND_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";
 import { readAccount } from "#services/ledger/get-account.ts";
 import type { LaneName } from "#services/ledger/group-commit.ts";
@@ -54,10 +54,19 @@ export async function openAccount(
   const { ownerId, currency, kind, floorMinorUnits, reference, metadata, fingerprint } = parsed;
   const bucket = parsed.ownerBucket ?? unownedBucket(call.caller, reference === "" ? idempotencyKey : reference);
   const handle = ctx.shardOf(shardOfBucket(ctx.map, bucket));
+  const newId = ctx.newId("acct", bucket);
   const outcome = await handle.accounts.submit(
     {
-      key: { bucket, caller: call.caller, method: METHOD, key: idempotencyKey, fingerprint },
-      accountId: ctx.newId("acct", bucket),
+      key: commandKey({
+        bucket,
+        caller: call.caller,
+        method: METHOD,
+        key: idempotencyKey,
+        fingerprint,
+        resourceUuid: idToUuid(newId),
+        makes: "acct",
+      }),
+      accountId: newId,
       bucket,
       ownerId,
       currency,

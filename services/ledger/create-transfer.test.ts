@@ -223,12 +223,6 @@ test("a key belongs to the bucket of the first debit account: another payer's tr
   assert.notEqual(second.response.transferId, first.response.transferId);
 });
 
-test("accounts on different shards are refused for now, and nothing is written", async () => {
-  const [one, other] = [await openFunded(10n, {}, 1), await openAccount({}, 2)];
-  await assert.rejects(transfer(one.accountId, other.accountId, 1n), { code: 9, reason: "CROSS_SHARD_NOT_YET" });
-  assert.equal((await readAccount(one.accountId)).version, 2n);
-});
-
 test("each business rule refuses with its reason", async () => {
   const [payer, payee, dollars, frozen] = await Promise.all([
     openFunded(1_000n),

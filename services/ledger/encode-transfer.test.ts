@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AccountCreated, TransferPosted } from "#proto/ledgermesh/ledger/v1/events.ts";
+import { AccountCreated, TransferLegPosted, TransferPosted } from "#proto/ledgermesh/ledger/v1/events.ts";
 import { Account_Kind, Account_Status, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { commandKey } from "#services/ledger/command-key.ts";
 import {
   decodeTransfer,
   encodeBalances,
+  encodeLegPosted,
+  encodeLinks,
   encodePostings,
   encodeTransferPosted,
 } from "#services/ledger/encode-transfer.ts";
@@ -30,6 +33,8 @@ function account(id: string, floorMinorUnits: bigint | undefined): LockedAccount
     lastPostTimeMs: 0,
     lastEffectiveTimeMs: 0,
     reference: AWKWARD,
+    preparedDebitMinorUnits: 0n,
+    preparedCreditMinorUnits: 0n,
     touched: true,
   };
 }
@@ -46,6 +51,7 @@ const transfer: PostedTransfer = {
   balances: [{ accountId: debit.id, postedMinorUnits: -HUGE, heldMinorUnits: 3n, version: 12n }],
   postTimeMs: Date.UTC(2026, 10, 21, 12, 0, 0, 123),
   effectiveTimeMs: Date.UTC(1993, 0, 1),
+  links: { holdId: "hold_1", reversesTransferId: "xfer_0", quoteId: "quot_1" },
 };
 const entries: EntryLine[] = [
   {
@@ -70,10 +76,34 @@ test("the event written by hand is the message of the contract", () => {
   assert.equal(message.accounts[1]?.floorMinorUnits, -5n);
   assert.equal(message.accounts[0]?.kind, Account_Kind.WALLET);
   assert.equal(message.accounts[0]?.status, Account_Status.ACTIVE);
+  assert.deepEqual([message.holdId, message.reversesTransferId, message.quoteId], ["hold_1", "xfer_0", "quot_1"]);
   assert.equal(message.postTime?.getTime(), transfer.postTimeMs);
   assert.equal(message.effectiveTime?.getTime(), transfer.effectiveTimeMs);
   // Nothing is written that the contract does not know: read and written again, it has the same names.
   assert.deepEqual(namesOf(TransferPosted.toJSON(message)), namesOf(JSON.parse(text)));
+});
+
+test("the event of a leg is the message of the contract", () => {
+  const leg = {
+    transferId: "xfer_1",
+    transferUuid: debit.uuid,
+    postingIndex: 0,
+    bucket: 1,
+    debit,
+    credit,
+    debitIsHere: false,
+    creditIsHere: true,
+    amountMinorUnits: HUGE,
+    currency: "JPY",
+    type: "salary",
+    memo: AWKWARD,
+    effectiveTimeMs: undefined,
+  };
+  const text = encodeLegPosted(leg, entries, [credit], transfer.postTimeMs, transfer.effectiveTimeMs);
+  const message = TransferLegPosted.fromJSON(JSON.parse(text));
+  assert.deepEqual([message.transferId, message.type, message.memo], ["xfer_1", "salary", AWKWARD]);
+  assert.equal(message.effectiveTime?.getTime(), transfer.effectiveTimeMs);
+  assert.deepEqual(namesOf(TransferLegPosted.toJSON(message)), namesOf(JSON.parse(text)));
 });
 
 /** Every name in a JSON value, in camelCase, without `posting_index`: a zero may be left out. */
@@ -91,7 +121,15 @@ test("the event of a new account is the message of the contract", () => {
   const message = AccountCreated.fromJSON(
     JSON.parse(
       encodeAccountCreated({
-        key: { bucket: 1, caller: "local", method: "create_account", key: "k", fingerprint: Buffer.alloc(32) },
+        key: commandKey({
+          bucket: 1,
+          caller: "local",
+          method: "create_account",
+          key: "k",
+          fingerprint: Buffer.alloc(32),
+          resourceUuid: "",
+          makes: "acct",
+        }),
         accountId: "acct_1",
         bucket: 1,
         ownerId: "user_1",
@@ -115,9 +153,10 @@ test("the columns of a transfer say what was answered", () => {
     memo: AWKWARD,
     metadata: { [AWKWARD]: AWKWARD },
     postings: JSON.parse(encodePostings(transfer)),
-    balances: JSON.parse(encodeBalances(transfer)),
+    balances: JSON.parse(encodeBalances(transfer.balances)),
     postTimeMs: transfer.postTimeMs,
     effectiveTimeMs: transfer.effectiveTimeMs,
+    links: JSON.parse(encodeLinks(transfer.links) ?? "null"),
   });
   assert.deepEqual(decoded, transfer);
 });

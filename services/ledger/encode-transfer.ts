@@ -1,4 +1,11 @@
-import type { EntryLine, LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts";
+import type { RemoteLeg } from "#services/ledger/remote-leg.ts";
+import type {
+  BalanceAfter,
+  EntryLine,
+  LockedAccount,
+  PostedTransfer,
+  TransferLinks,
+} from "#services/ledger/transfer.ts";
 
 /**
  * A posted transfer as text: its event (`TransferPosted` of events.proto in Protobuf's JSON form) and its columns. Written by
@@ -6,7 +13,7 @@ import type { EntryLine, LockedAccount, PostedTransfer } from "#services/ledger/
  * in; free text goes through JSON.stringify. A test holds it against the generated `TransferPosted.fromJSON`.
  */
 
-/** The event's payload. */
+/** The payload of `transfer_posted`. */
 export function encodeTransferPosted(
   transfer: PostedTransfer,
   entries: readonly EntryLine[],
@@ -17,26 +24,82 @@ export function encodeTransferPosted(
       `{"debit_account_id":"${posting.debitAccountId}","credit_account_id":"${posting.creditAccountId}",` +
       `"amount_minor_units":"${posting.amountMinorUnits}","currency":"${posting.currency}"}`,
   );
+  return (
+    `{"transfer_id":"${transfer.transferId}","state":"${transfer.state}","type":"${transfer.type}",` +
+    `"memo":${JSON.stringify(transfer.memo)},"metadata":${JSON.stringify(transfer.metadata)},` +
+    `"postings":[${postings.join(",")}],${encodeEntries(entries)},${encodeAccounts(accounts)},` +
+    `${encodeTimes(transfer.postTimeMs, transfer.effectiveTimeMs)}${eventLinks(transfer.links)}}`
+  );
+}
+
+/** The payload of `transfer_leg_posted`: what another shard's transfer did on this one. */
+export function encodeLegPosted(
+  leg: RemoteLeg,
+  entries: readonly EntryLine[],
+  accounts: readonly LockedAccount[],
+  postTimeMs: number,
+  effectiveTimeMs: number,
+): string {
+  return (
+    `{"transfer_id":"${leg.transferId}","type":"${leg.type}","memo":${JSON.stringify(leg.memo)},` +
+    `${encodeEntries(entries)},${encodeAccounts(accounts)},${encodeTimes(postTimeMs, effectiveTimeMs)}}`
+  );
+}
+
+function encodeEntries(entries: readonly EntryLine[]): string {
   const lines = entries.map(
     (entry) =>
       `{"account_id":"${entry.account.id}","sequence":"${entry.sequence}","amount_minor_units":"${entry.amountMinorUnits}",` +
       `"balance_after_minor_units":"${entry.balanceAfterMinorUnits}","currency":"${entry.currency}",` +
       `"counterparty_account_id":"${entry.counterparty.id}","posting_index":${entry.postingIndex}}`,
   );
-  const snapshots = accounts.map(
-    (account) =>
-      `{"account_id":"${account.id}","version":"${account.version}","owner_id":"${account.ownerId}",` +
-      `"currency":"${account.currency}","kind":"${account.kind}","status":"${account.status}",` +
-      `"posted_minor_units":"${account.postedMinorUnits}","held_minor_units":"${account.heldMinorUnits}"` +
-      `${account.floorMinorUnits === undefined ? "" : `,"floor_minor_units":"${account.floorMinorUnits}"`}` +
-      `,"reference":${JSON.stringify(account.reference)}}`,
-  );
+  return `"entries":[${lines.join(",")}]`;
+}
+
+function encodeAccounts(accounts: readonly LockedAccount[]): string {
+  return `"accounts":[${accounts.map(encodeAccountSnapshot).join(",")}]`;
+}
+
+/** `AccountSnapshot`: an account as a command left it. */
+export function encodeAccountSnapshot(account: LockedAccount): string {
   return (
-    `{"transfer_id":"${transfer.transferId}","state":"${transfer.state}","type":"${transfer.type}",` +
-    `"memo":${JSON.stringify(transfer.memo)},"metadata":${JSON.stringify(transfer.metadata)},` +
-    `"postings":[${postings.join(",")}],"entries":[${lines.join(",")}],"accounts":[${snapshots.join(",")}],` +
-    `"post_time":"${rfc3339(transfer.postTimeMs)}","effective_time":"${rfc3339(transfer.effectiveTimeMs)}"}`
+    `{"account_id":"${account.id}","version":"${account.version}","owner_id":"${account.ownerId}",` +
+    `"currency":"${account.currency}","kind":"${account.kind}","status":"${account.status}",` +
+    `"posted_minor_units":"${account.postedMinorUnits}","held_minor_units":"${account.heldMinorUnits}"` +
+    `${account.floorMinorUnits === undefined ? "" : `,"floor_minor_units":"${account.floorMinorUnits}"`}` +
+    `,"reference":${JSON.stringify(account.reference)}}`
   );
+}
+
+function encodeTimes(postTimeMs: number, effectiveTimeMs: number): string {
+  return `"post_time":"${rfc3339(postTimeMs)}","effective_time":"${rfc3339(effectiveTimeMs)}"`;
+}
+
+function eventLinks(links: TransferLinks | undefined): string {
+  return links === undefined ? "" : `,${(encodeLinks(links) as string).slice(1, -1)}`;
+}
+
+/** Column `links`; null when there is none. */
+export function encodeLinks(links: TransferLinks | undefined): string | null {
+  if (links === undefined) return null;
+  const { holdId, reversesTransferId, quoteId } = links;
+  return JSON.stringify({ hold_id: holdId, reverses_transfer_id: reversesTransferId, quote_id: quoteId });
+}
+
+function decodeLinks(column: LinksColumn | null): TransferLinks | undefined {
+  if (column === null) return undefined;
+  const { hold_id: holdId, reverses_transfer_id: reversesTransferId, quote_id: quoteId } = column;
+  return {
+    ...(holdId === undefined ? {} : { holdId }),
+    ...(reversesTransferId === undefined ? {} : { reversesTransferId }),
+    ...(quoteId === undefined ? {} : { quoteId }),
+  };
+}
+
+interface LinksColumn {
+  readonly hold_id?: string;
+  readonly reverses_transfer_id?: string;
+  readonly quote_id?: string;
 }
 
 /** Column `postings`: [[debit id, credit id, amount, currency], …]. */
@@ -49,13 +112,25 @@ export function encodePostings(transfer: PostedTransfer): string {
 }
 
 /** Column `balances`: [[account id, posted, held, version], …]. */
-export function encodeBalances(transfer: PostedTransfer): string {
-  const rows = transfer.balances.map(
+export function encodeBalances(balances: readonly BalanceAfter[]): string {
+  const rows = balances.map(
     (balance) =>
       `["${balance.accountId}","${balance.postedMinorUnits}","${balance.heldMinorUnits}","${balance.version}"]`,
   );
   return `[${rows.join(",")}]`;
 }
+
+/** What column `balances` says. */
+export function decodeBalances(column: readonly BalanceColumn[]): BalanceAfter[] {
+  return column.map(([accountId, posted, held, version]) => ({
+    accountId,
+    postedMinorUnits: BigInt(posted),
+    heldMinorUnits: BigInt(held),
+    version: BigInt(version),
+  }));
+}
+
+export type BalanceColumn = [accountId: string, posted: string, held: string, version: string];
 
 /** A row of `ledger.transfers` as Postgres answers it: the JSON columns parsed, the times in ms. */
 export interface TransferRow {
@@ -64,9 +139,10 @@ export interface TransferRow {
   readonly memo: string;
   readonly metadata: Record<string, string>;
   readonly postings: [string, string, string, string][];
-  readonly balances: [string, string, string, string][];
+  readonly balances: BalanceColumn[];
   readonly postTimeMs: number;
   readonly effectiveTimeMs: number;
+  readonly links: LinksColumn | null;
 }
 
 /** What the columns say, as it was answered first. */
@@ -83,14 +159,10 @@ export function decodeTransfer(transferId: string, row: TransferRow): PostedTran
       amountMinorUnits: BigInt(amount),
       currency,
     })),
-    balances: row.balances.map(([accountId, posted, held, version]) => ({
-      accountId,
-      postedMinorUnits: BigInt(posted),
-      heldMinorUnits: BigInt(held),
-      version: BigInt(version),
-    })),
+    balances: decodeBalances(row.balances),
     postTimeMs: row.postTimeMs,
     effectiveTimeMs: row.effectiveTimeMs,
+    links: decodeLinks(row.links),
   };
 }
 

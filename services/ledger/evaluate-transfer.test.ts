@@ -3,6 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { idGenerator, parseId } from "#lib/ids.ts";
 import { MAX_MINOR_UNITS } from "#lib/money.ts";
+import type { Batch } from "#services/ledger/batch.ts";
+import { commandKey } from "#services/ledger/command-key.ts";
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
 import type { LockedAccount, TransferCommand } from "#services/ledger/transfer.ts";
 
@@ -26,6 +28,8 @@ function account(change: Partial<LockedAccount> = {}, bucket = 1): LockedAccount
     lastPostTimeMs: Number.NEGATIVE_INFINITY,
     lastEffectiveTimeMs: Number.NEGATIVE_INFINITY,
     reference: "",
+    preparedDebitMinorUnits: 0n,
+    preparedCreditMinorUnits: 0n,
     touched: false,
     ...change,
   };
@@ -33,23 +37,66 @@ function account(change: Partial<LockedAccount> = {}, bucket = 1): LockedAccount
 
 type Move = [debit: LockedAccount, credit: LockedAccount, amountMinorUnits: bigint];
 
-function evaluate(moves: Move[], change: Partial<TransferCommand> = {}) {
-  const accounts = new Map(
-    moves.flatMap(([debit, credit]) => [[debit.id, debit] as const, [credit.id, credit] as const]),
-  );
-  const command: TransferCommand = {
-    key: { bucket: 1, caller: "local", method: "create_transfer", key: "k", fingerprint: Buffer.alloc(32) },
+function batchOf(accounts: readonly LockedAccount[]): Batch {
+  return {
+    nowMs: NOW_MS,
+    accounts: new Map(accounts.map((one) => [one.id, one])),
+    decisions: new Map(),
+    legs: new Map(),
+    transfers: [],
+    entries: [],
+    events: [],
+  };
+}
+
+function commandOf(moves: Move[], change: Partial<TransferCommand> = {}): TransferCommand {
+  const key = commandKey({
+    bucket: 1,
+    caller: "local",
+    method: "create_transfer",
+    key: "k",
+    fingerprint: Buffer.alloc(32),
+    resourceUuid: "",
+    makes: "xfer",
+  });
+  return {
+    kind: "transfer",
+    key,
+    name: key.text,
+    weight: moves.length,
+    accounts: moves.flat(),
     transferId: newId("xfer", 1),
     transferUuid: "",
     bucket: 1,
-    postings: moves.map(([debit, credit, amountMinorUnits]) => ({ debit, credit, amountMinorUnits, currency: "EUR" })),
+    postings: moves.map(([debit, credit, amountMinorUnits]) => ({
+      debitAccountId: debit.id,
+      creditAccountId: credit.id,
+      amountMinorUnits,
+      currency: "EUR",
+    })),
+    local: moves.map(([debit, credit, amountMinorUnits], index) => ({
+      index,
+      debit,
+      credit,
+      amountMinorUnits,
+      currency: "EUR",
+      debitCounterparty: credit,
+      creditCounterparty: debit,
+    })),
     type: "transfer",
     memo: "",
     metadata: {},
     effectiveTimeMs: undefined,
+    links: undefined,
+    crossShard: false,
+    refusedElsewhere: undefined,
     ...change,
   };
-  return evaluateTransfer(command, accounts, NOW_MS);
+}
+
+function evaluate(moves: Move[], change: Partial<TransferCommand> = {}) {
+  const batch = batchOf(moves.flat());
+  return { ...evaluateTransfer(commandOf(moves, change), batch), batch };
 }
 
 function reason(result: ReturnType<typeof evaluate>): string {
@@ -162,28 +209,13 @@ test("an effective time is neither in the future nor before an account's latest 
 test("post times never fall for an account, whatever the clock says", () => {
   const ahead = account({ lastPostTimeMs: NOW_MS + 1_000 });
   const result = evaluate([[account(), ahead, 1n]]);
-  assert.equal(result.kind === "posted" && result.transfer.postTimeMs, NOW_MS + 1_000);
+  assert.equal(result.batch.transfers[0]?.transfer.postTimeMs, NOW_MS + 1_000);
 });
 
 test("an unknown account is named with its field and not remembered", () => {
   const known = account();
   const stranger = account();
-  const command = { debit: known, credit: stranger, amountMinorUnits: 1n, currency: "EUR" };
-  const result = evaluateTransfer(
-    {
-      key: { bucket: 1, caller: "local", method: "m", key: "k", fingerprint: Buffer.alloc(32) },
-      transferId: "",
-      transferUuid: "",
-      bucket: 1,
-      postings: [command],
-      type: "t",
-      memo: "",
-      metadata: {},
-      effectiveTimeMs: undefined,
-    },
-    new Map([[known.id, known]]),
-    NOW_MS,
-  );
+  const result = evaluateTransfer(commandOf([[known, stranger, 1n]]), batchOf([known]));
   assert.ok(result.kind === "refused" && !result.remembered);
   assert.equal(result.refusal.metadata.field, "postings[0].credit_account_id");
 });
@@ -214,11 +246,11 @@ test("whatever is asked: nothing is made or lost, floors hold, sequences have no
           assert.ok(one.floorMinorUnits === undefined || one.postedMinorUnits >= one.floorMinorUnits);
         const touched = new Set(real.flatMap(({ from, to }) => [from, to]));
         for (const [index, one] of accounts.entries()) {
-          const rise = result.kind === "posted" && touched.has(index) ? 1n : 0n;
+          const rise = result.kind === "done" && touched.has(index) ? 1n : 0n;
           assert.equal(one.version, (versions[index] as bigint) + rise);
         }
         if (result.kind === "refused") continue;
-        for (const entry of result.entries) {
+        for (const { entry } of result.batch.entries) {
           const sequence = (sequences.get(entry.account.id) as bigint) + 1n;
           const balance = (balances.get(entry.account.id) as bigint) + entry.amountMinorUnits;
           assert.equal(entry.sequence, sequence);

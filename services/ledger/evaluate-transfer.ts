@@ -1,56 +1,42 @@
 import { bucketOfUuid } from "#lib/ids.ts";
 import { MAX_MINOR_UNITS, MIN_MINOR_UNITS } from "#lib/money.ts";
 import { Defect, type Refusal } from "#lib/refusal.ts";
+import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
+import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import type {
-  EntryLine,
-  LockedAccount,
-  PostedTransfer,
-  PostingCommand,
-  TransferCommand,
+import {
+  type BalanceAfter,
+  type EntryLine,
+  type LocalPosting,
+  type LockedAccount,
+  type PostedTransfer,
+  TRANSIT_REFERENCE,
+  type TransferCommand,
 } from "#services/ledger/transfer.ts";
 
 /**
  * The rules of the ledger: decides one transfer against the locked accounts, and changes them when it is posted. Pure: no
  * clock, no database. Postings are made in their order, and each must leave floors and the int64 range respected, so that
  * every `balance_after` that is written is a balance that was allowed.
+ *
+ * With legs on other shards this is the decision: they are prepared, and will be posted when this commits.
  */
-export type Evaluation =
-  | {
-      readonly kind: "posted";
-      readonly transfer: PostedTransfer;
-      readonly entries: readonly EntryLine[];
-      readonly accounts: readonly LockedAccount[];
-    }
-  /** `remembered`: a business refusal, replayed under the key. Otherwise the request itself was wrong. */
-  | { readonly kind: "refused"; readonly refusal: Refusal; readonly remembered: boolean };
-
-/** `nowMs` is the clock of the shard's Postgres after the locks. Unknown accounts are missing in `accounts`. */
-export function evaluateTransfer(
-  command: TransferCommand,
-  accounts: ReadonlyMap<string, LockedAccount>,
-  nowMs: number,
-): Evaluation {
-  for (const [index, posting] of command.postings.entries()) {
-    for (const side of ["debit", "credit"] as const) {
-      if (!accounts.has(posting[side].id)) {
-        const field = `postings[${index}].${side}_account_id`;
-        return {
-          kind: "refused",
-          refusal: refusals.postingAccountNotFound(posting[side].id, field),
-          remembered: false,
-        };
-      }
-    }
+export function evaluateTransfer(command: TransferCommand, batch: Batch): Evaluation {
+  if (command.refusedElsewhere !== undefined) return { kind: "refused", ...command.refusedElsewhere };
+  const { accounts, nowMs } = batch;
+  const unknown = refuseUnknown(command, accounts);
+  if (unknown !== undefined) return { kind: "refused", refusal: unknown, remembered: false };
+  if (command.crossShard && batch.decisions.get(command.transferId) !== undefined) {
+    return { kind: "refused", refusal: refusals.transferAborted(command.transferId), remembered: false };
   }
-  const touched = touchedAccounts(command.postings, accounts);
+  const touched = touchedAccounts(command.local, accounts);
   const refusal = refuseAccounts(command, touched, accounts) ?? refuseTimes(command, touched, nowMs);
   if (refusal !== undefined) return { kind: "refused", refusal, remembered: true };
 
   const before = touched.map(({ postedMinorUnits, entrySequence }) => ({ postedMinorUnits, entrySequence }));
   const entries: EntryLine[] = [];
-  for (const [index, posting] of command.postings.entries()) {
-    const failed = applyPosting(posting, index, accounts, entries);
+  for (const posting of command.local) {
+    const failed = enterPosting(posting, accounts, entries);
     if (failed !== undefined) {
       for (const [position, account] of touched.entries()) Object.assign(account, before[position]);
       return { kind: "refused", refusal: failed, remembered: true };
@@ -59,39 +45,48 @@ export function evaluateTransfer(
 
   const postTimeMs = Math.max(nowMs, ...touched.map(({ lastPostTimeMs }) => lastPostTimeMs));
   const effectiveTimeMs = command.effectiveTimeMs ?? postTimeMs;
-  for (const account of touched) {
-    account.version += 1n;
-    account.lastPostTimeMs = postTimeMs;
-    account.lastEffectiveTimeMs = effectiveTimeMs;
-    account.touched = true;
-  }
+  stampAccounts(touched, postTimeMs, effectiveTimeMs);
+  const { transferId, transferUuid, bucket, type, memo, metadata, postings, links } = command;
   const transfer: PostedTransfer = {
-    transferId: command.transferId,
+    transferId,
     state: "POSTED",
-    type: command.type,
-    memo: command.memo,
-    metadata: command.metadata,
-    postings: command.postings.map(({ debit, credit, amountMinorUnits, currency }) => ({
-      debitAccountId: debit.id,
-      creditAccountId: credit.id,
-      amountMinorUnits,
-      currency,
-    })),
-    balances: touched.map(({ id, postedMinorUnits, heldMinorUnits, version }) => ({
-      accountId: id,
-      postedMinorUnits,
-      heldMinorUnits,
-      version,
-    })),
+    type,
+    memo,
+    metadata,
+    postings,
+    balances: touched.filter(({ reference }) => reference !== TRANSIT_REFERENCE).map(balanceAfter),
     postTimeMs,
     effectiveTimeMs,
+    links,
   };
-  return { kind: "posted", transfer, entries, accounts: touched };
+  const event = addEvent(batch, {
+    bucket,
+    aggregateId: transferId,
+    aggregateVersion: 1n,
+    type: "transfer_posted",
+    payload: encodeTransferPosted(transfer, entries, touched),
+  });
+  if (command.crossShard) batch.decisions.set(transferId, { transferUuid, bucket, state: "COMMITTED", row: "new" });
+  for (const entry of entries) batch.entries.push({ transferUuid, entry, postTimeMs, effectiveTimeMs });
+  batch.transfers.push({ command, transfer, event });
+  return { kind: "done", answer: { kind: "transfer", transfer }, event };
+}
+
+function refuseUnknown(command: TransferCommand, accounts: ReadonlyMap<string, LockedAccount>): Refusal | undefined {
+  for (const { index, debit, credit } of command.local) {
+    for (const [side, { id }] of [
+      ["debit", debit],
+      ["credit", credit],
+    ] as const) {
+      if (!accounts.has(id)) return refusals.postingAccountNotFound(id, `postings[${index}].${side}_account_id`);
+    }
+  }
+  return undefined;
 }
 
 /** Every account of the postings once, in the order of their first mention. */
 function touchedAccounts(
-  postings: readonly PostingCommand[],
+  postings: readonly LocalPosting[],
   accounts: ReadonlyMap<string, LockedAccount>,
 ): LockedAccount[] {
   const touched = new Set<LockedAccount>();
@@ -111,35 +106,45 @@ function refuseAccounts(
     if (status !== "ACTIVE") return refusals.accountNotActive(id, status);
   }
   const limitedDebits = new Map<number, string>();
-  for (const { debit, credit, currency } of command.postings) {
-    for (const { id } of [debit, credit]) {
+  for (const posting of command.local) {
+    for (const { id } of [posting.debit, posting.credit]) {
       const account = accounts.get(id) as LockedAccount;
-      if (account.currency !== currency) return refusals.currencyMismatch(id, account.currency, currency);
+      if (account.currency !== posting.currency) {
+        return refusals.currencyMismatch(id, account.currency, posting.currency);
+      }
+      if (account.reference === TRANSIT_REFERENCE && isNamed(id, posting)) return refusals.transitReserved(id);
     }
-    if (accounts.get(debit.id)?.floorMinorUnits !== undefined) limitedDebits.set(bucketOfUuid(debit.uuid), debit.id);
+    const { id, uuid } = posting.debit;
+    if (accounts.get(id)?.floorMinorUnits !== undefined) limitedDebits.set(bucketOfUuid(uuid), id);
   }
   if (limitedDebits.size > 1) return refusals.debitsInSeveralBuckets([...limitedDebits.values()]);
   return undefined;
 }
 
+/** Whether the request itself names the account, and it does not stand for one on another shard. */
+function isNamed(id: string, { debitCounterparty, creditCounterparty }: LocalPosting): boolean {
+  return id === debitCounterparty.id || id === creditCounterparty.id;
+}
+
 function refuseTimes(command: TransferCommand, touched: readonly LockedAccount[], nowMs: number): Refusal | undefined {
   if (command.effectiveTimeMs === undefined) return undefined;
   if (command.effectiveTimeMs > nowMs) return refusals.effectiveTimeInFuture(new Date(nowMs));
-  for (const { id, lastEffectiveTimeMs } of touched) {
-    if (command.effectiveTimeMs < lastEffectiveTimeMs) {
+  for (const { id, lastEffectiveTimeMs, reference } of touched) {
+    // What passes through transit keeps its own time.
+    if (command.effectiveTimeMs < lastEffectiveTimeMs && reference !== TRANSIT_REFERENCE) {
       return refusals.effectiveTimeNotMonotonic(id, new Date(lastEffectiveTimeMs));
     }
   }
   return undefined;
 }
 
-function applyPosting(
-  posting: PostingCommand,
-  postingIndex: number,
+/** Enters one posting: changes both accounts and adds two entries; or says why not, and has changed nothing. */
+export function enterPosting(
+  posting: LocalPosting,
   accounts: ReadonlyMap<string, LockedAccount>,
   entries: EntryLine[],
 ): Refusal | undefined {
-  const { amountMinorUnits, currency } = posting;
+  const { amountMinorUnits, currency, index: postingIndex } = posting;
   // Refused before it was queued; here it would make money.
   if (posting.debit.id === posting.credit.id)
     throw new Defect(`${posting.debit.id} is debited and credited by one posting`);
@@ -151,8 +156,10 @@ function applyPosting(
     const available = debit.postedMinorUnits - debit.heldMinorUnits;
     return refusals.insufficientFunds(debit.id, available, debit.floorMinorUnits, amountMinorUnits);
   }
-  if (debitAfter - debit.heldMinorUnits < MIN_MINOR_UNITS) return refusals.balanceOverflow(debit.id);
-  if (creditAfter > MAX_MINOR_UNITS) return refusals.balanceOverflow(credit.id);
+  if (debitAfter - debit.heldMinorUnits - debit.preparedDebitMinorUnits < MIN_MINOR_UNITS) {
+    return refusals.balanceOverflow(debit.id);
+  }
+  if (creditAfter + credit.preparedCreditMinorUnits > MAX_MINOR_UNITS) return refusals.balanceOverflow(credit.id);
 
   debit.postedMinorUnits = debitAfter;
   credit.postedMinorUnits = creditAfter;
@@ -166,7 +173,7 @@ function applyPosting(
       amountMinorUnits: -amountMinorUnits,
       balanceAfterMinorUnits: debitAfter,
       currency,
-      counterparty: credit,
+      counterparty: posting.debitCounterparty,
     },
     {
       account: credit,
@@ -175,8 +182,22 @@ function applyPosting(
       amountMinorUnits,
       balanceAfterMinorUnits: creditAfter,
       currency,
-      counterparty: debit,
+      counterparty: posting.creditCounterparty,
     },
   );
   return undefined;
+}
+
+/** Notes on every account that a command has touched it, once. */
+export function stampAccounts(accounts: readonly LockedAccount[], postTimeMs: number, effectiveTimeMs: number): void {
+  for (const account of accounts) {
+    account.version += 1n;
+    account.lastPostTimeMs = postTimeMs;
+    account.lastEffectiveTimeMs = effectiveTimeMs;
+    account.touched = true;
+  }
+}
+
+export function balanceAfter({ id, postedMinorUnits, heldMinorUnits, version }: LockedAccount): BalanceAfter {
+  return { accountId: id, postedMinorUnits, heldMinorUnits, version };
 }

@@ -31,9 +31,12 @@ export async function listAccountEntries(
   const rows = await readShard<EntryColumns>(ctx, bucket, {
     name: "list-account-entries",
     text: `select e.sequence, e.transfer_id, e.amount_minor_units, e.balance_after_minor_units, e.currency,
-                  t.type, t.memo, e.counterparty_account_id,
+                  coalesce(t.type, l.type), coalesce(t.memo, l.memo), e.counterparty_account_id,
                   extract(epoch from e.post_time) * 1000, extract(epoch from e.effective_time) * 1000, e.post_time::text
              from ledger.entries e left join ledger.transfers t using (transfer_id)
+             -- Of a transfer from another shard, this one has the legs.
+             left join lateral (select type, memo from ledger.remote_legs l
+                                 where l.transfer_id = e.transfer_id and t.transfer_id is null limit 1) l on true
             where e.account_id = $1 and e.post_time <= $2 and (e.post_time, e.sequence) < ($2, $3)
             order by e.post_time desc, e.sequence desc limit $4`,
     values: [uuid, cursor[0], cursor[1], pageSize + 1],

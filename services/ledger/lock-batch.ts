@@ -1,50 +1,51 @@
 import type { Client } from "pg";
-import { uuidToId } from "#lib/ids.ts";
+import { bucketOfUuid, idToUuid, uuidToId } from "#lib/ids.ts";
 import { bytesArray, plainArray } from "#lib/sql-arrays.ts";
+import type { Batch, Decision } from "#services/ledger/batch.ts";
+import type { CommandKey, LedgerCommand } from "#services/ledger/command.ts";
 import { keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
-import { decodeTransfer } from "#services/ledger/encode-transfer.ts";
-import type { LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
+import { type BalanceColumn, decodeTransfer } from "#services/ledger/encode-transfer.ts";
+import type { LockedLeg } from "#services/ledger/remote-leg.ts";
+import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-leg-row.ts";
+import type { LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts";
 
-/** The first round trip of a batch: begin, keys, locks and the clock; and what became of the keys that were not free. */
+/**
+ * The first round trip of a batch: begin, keys, locks and the clock; and what became of the keys that were not free.
+ *
+ * Everything is locked in one order by everybody, so that two batches cannot deadlock: keys, then decisions, then legs, then
+ * accounts, each sorted; the head of the event log comes last, when the batch is written (post-transfers.sql).
+ */
 export interface LockedBatch {
-  /** UUIDs of the transfers whose keys were free. */
+  readonly batch: Batch;
+  /** By the text of the key: those that were free. */
   readonly claimed: ReadonlySet<string>;
-  readonly accounts: ReadonlyMap<string, LockedAccount>;
-  /** By `keyText`: what became of the commands whose keys were not free. */
+  /** By the text of the key: what became of the commands whose keys were not free. */
   readonly known: ReadonlyMap<string, KnownKey>;
-  readonly nowMs: number;
 }
 
 export interface KnownKey {
   readonly fingerprint: Buffer;
-  readonly transferUuid: string;
-  /** One of the two; neither when the key is from a command of another kind of outcome. */
+  readonly resourceUuid: string;
   readonly refusal: RefusalJson | null;
-  readonly posted: { readonly transfer: PostedTransfer; readonly eventNumber: bigint } | undefined;
+  /** The transfer that the command made; undefined when it made something else, or was refused. */
+  readonly transfer: PostedTransfer | undefined;
+  readonly eventNumber: bigint | undefined;
 }
 
-/** Begins a transaction and leaves it open, with the batch's keys taken and its accounts locked. */
-export async function lockBatch(db: Client, commands: readonly TransferCommand[]): Promise<LockedBatch> {
-  const byKey = commands
-    .map((command) => ({ command, text: keyText(command) }))
-    .sort((a, b) => (a.text < b.text ? -1 : 1))
-    .map(({ command }) => command);
+/** Begins a transaction and leaves it open, with the batch's keys taken and its rows locked. */
+export async function lockBatch(db: Client, commands: readonly LedgerCommand[]): Promise<LockedBatch> {
+  const keys = commands
+    .flatMap(({ key }) => (key === undefined ? [] : [key]))
+    .sort((a, b) => (a.text < b.text ? -1 : 1));
   const names = new Map<string, string>();
-  for (const { postings } of commands) {
-    for (const { debit, credit } of postings) names.set(debit.uuid, debit.id).set(credit.uuid, credit.id);
-  }
-  const [, claimed, locked, clock] = await Promise.all([
+  for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
+
+  const needs = commands.map(needsOf).filter((need) => need !== NOTHING);
+  const [, claimed, decisions, legs, locked, clock] = await Promise.all([
     db.query("begin"),
-    db.query<[string]>({
-      name: "claim-keys",
-      text: "select ledger.claim_keys($1, $2, $3, $4, $5, $6)",
-      values: [
-        ...keyColumns(byKey),
-        bytesArray(byKey.map(({ key }) => key.fingerprint)),
-        plainArray(byKey.map((c) => c.transferUuid)),
-      ],
-      rowMode: "array",
-    }),
+    claimKeys(db, keys),
+    lockDecisions(db, defined(needs.map(({ decisionOf }) => decisionOf))),
+    lockLegs(db, defined(needs.map(({ legsOf }) => legsOf))),
     db.query<AccountRow>({
       name: "lock-accounts",
       text: "select * from ledger.lock_accounts($1)",
@@ -57,53 +58,115 @@ export async function lockBatch(db: Client, commands: readonly TransferCommand[]
       rowMode: "array",
     }),
   ]);
-  const claimedUuids = new Set(claimed.rows.map(([uuid]) => uuid));
-  const accounts = new Map(
-    locked.rows.map((row) => toLockedAccount(row, names)).map((account) => [account.id, account]),
-  );
-  const taken = byKey.filter((command) => !claimedUuids.has(command.transferUuid));
-  return {
-    claimed: claimedUuids,
-    accounts,
-    known: taken.length === 0 ? NO_KNOWN_KEYS : await readKnownKeys(db, taken),
+  const taken = keys.filter(({ text }) => !claimed.has(text));
+  const batch: Batch = {
     nowMs: clock.rows[0]?.[0] as number,
+    accounts: new Map(locked.rows.map((row) => toLockedAccount(row, names)).map((account) => [account.id, account])),
+    decisions,
+    legs,
+    transfers: [],
+    entries: [],
+    events: [],
   };
+  return { batch, claimed, known: taken.length === 0 ? new Map() : await readKnownKeys(db, taken) };
 }
 
-const NO_KNOWN_KEYS: ReadonlyMap<string, KnownKey> = new Map();
+/** Rows beside accounts that a command may read or write, by their ids. */
+interface Needs {
+  readonly decisionOf?: string;
+  readonly legsOf?: string;
+}
+
+function needsOf(command: LedgerCommand): Needs {
+  switch (command.kind) {
+    case "transfer":
+      return command.crossShard ? { decisionOf: command.transferId } : NOTHING;
+    case "abort_transfer":
+    case "close_decision":
+      return { decisionOf: command.transferId };
+    case "prepare_legs":
+    case "post_legs":
+    case "release_legs":
+      return { legsOf: command.transferId };
+  }
+}
+
+const NOTHING: Needs = {};
+
+function defined(ids: readonly (string | undefined)[]): string[] {
+  return ids.filter((id) => id !== undefined);
+}
+
+async function claimKeys(db: Client, keys: readonly CommandKey[]): Promise<ReadonlySet<string>> {
+  if (keys.length === 0) return new Set();
+  const { rows } = await db.query<[string]>({
+    name: "claim-keys",
+    text: "select ledger.claim_keys($1, $2, $3, $4, $5, $6)",
+    values: [
+      ...keyColumns(keys),
+      bytesArray(keys.map(({ fingerprint }) => fingerprint)),
+      plainArray(keys.map(({ resourceUuid }) => resourceUuid)),
+    ],
+    rowMode: "array",
+  });
+  return new Set(rows.map(([text]) => text));
+}
+
+async function lockDecisions(db: Client, transferIds: readonly string[]): Promise<Map<string, Decision>> {
+  if (transferIds.length === 0) return new Map();
+  const { rows } = await db.query<[string, Decision["state"]]>({
+    name: "lock-decisions",
+    text: `select transfer_id, state from ledger.decisions where transfer_id = any ($1) order by transfer_id for update`,
+    values: [plainArray(transferIds.map(idToUuid))],
+    rowMode: "array",
+  });
+  return new Map(
+    rows.map(([transferUuid, state]) => [
+      uuidToId("xfer", transferUuid),
+      { transferUuid, bucket: bucketOfUuid(transferUuid), state, row: "unchanged" },
+    ]),
+  );
+}
+
+async function lockLegs(db: Client, transferIds: readonly string[]): Promise<Map<string, LockedLeg[]>> {
+  const legs = new Map<string, LockedLeg[]>();
+  if (transferIds.length === 0) return legs;
+  const { rows } = await db.query<LegRow>({
+    name: "lock-legs",
+    text: `select ${LEG_COLUMNS} from ledger.remote_legs where transfer_id = any ($1)
+            order by transfer_id, posting_index, bucket for update`,
+    values: [plainArray(transferIds.map(idToUuid))],
+    rowMode: "array",
+  });
+  for (const leg of rows.map(toLockedLeg)) {
+    const known = legs.get(leg.transferId);
+    if (known === undefined) legs.set(leg.transferId, [leg]);
+    else known.push(leg);
+  }
+  return legs;
+}
 
 type AccountRow = [
-  string,
-  string,
-  string,
-  string,
-  string,
-  string,
-  string,
-  string | null,
-  string,
-  string,
-  number,
-  number,
-  string,
+  uuid: string,
+  ownerId: string,
+  currency: string,
+  kind: string,
+  status: string,
+  posted: string,
+  held: string,
+  floor: string | null,
+  version: string,
+  entrySequence: string,
+  lastPostTimeMs: number,
+  lastEffectiveTimeMs: number,
+  reference: string,
+  preparedDebit: string,
+  preparedCredit: string,
 ];
 
 function toLockedAccount(row: AccountRow, names: ReadonlyMap<string, string>): LockedAccount {
-  const [
-    uuid,
-    ownerId,
-    currency,
-    kind,
-    status,
-    posted,
-    held,
-    floor,
-    version,
-    entrySequence,
-    lastPost,
-    lastEffective,
-    reference,
-  ] = row;
+  const [uuid, ownerId, currency, kind, status, posted, held, floor, version, sequence, lastPost, lastEffective] = row;
+  const [, , , , , , , , , , , , reference, preparedDebit, preparedCredit] = row;
   return {
     id: names.get(uuid) as string,
     uuid,
@@ -115,10 +178,12 @@ function toLockedAccount(row: AccountRow, names: ReadonlyMap<string, string>): L
     heldMinorUnits: BigInt(held),
     floorMinorUnits: floor === null ? undefined : BigInt(floor),
     version: BigInt(version),
-    entrySequence: BigInt(entrySequence),
+    entrySequence: BigInt(sequence),
     lastPostTimeMs: lastPost,
     lastEffectiveTimeMs: lastEffective,
     reference,
+    preparedDebitMinorUnits: BigInt(preparedDebit),
+    preparedCreditMinorUnits: BigInt(preparedCredit),
     touched: false,
   };
 }
@@ -129,34 +194,39 @@ type KnownKeyRow = [
   method: string,
   key: string,
   fingerprint: Buffer,
-  transferUuid: string,
+  resourceUuid: string,
   refusal: RefusalJson | null,
+  eventNumber: string | null,
   state: string | null,
   type: string,
   memo: string,
   metadata: Record<string, string>,
   postings: [string, string, string, string][],
-  balances: [string, string, string, string][],
+  balances: BalanceColumn[],
   postTimeMs: number,
   effectiveTimeMs: number,
-  eventNumber: string,
+  links: Parameters<typeof decodeTransfer>[1]["links"],
 ];
 
-async function readKnownKeys(db: Client, commands: readonly TransferCommand[]): Promise<Map<string, KnownKey>> {
+async function readKnownKeys(db: Client, keys: readonly CommandKey[]): Promise<Map<string, KnownKey>> {
   const { rows } = await db.query<KnownKeyRow>({
-    name: "read-transfer-keys",
-    text: "select * from ledger.read_transfer_keys($1, $2, $3, $4)",
-    values: keyColumns(commands),
+    name: "read-known-keys",
+    text: "select * from ledger.read_known_keys($1, $2, $3, $4)",
+    values: keyColumns(keys),
     rowMode: "array",
   });
-  return new Map(rows.map((row) => [row.slice(0, 4).join(" "), toKnownKey(row)]));
+  return new Map(rows.map((row) => [keyText(row[0], row[1], row[2], row[3]), toKnownKey(row)]));
 }
 
 function toKnownKey(row: KnownKeyRow): KnownKey {
-  const [, , , , fingerprint, transferUuid, refusal, state, type, memo, metadata, postings, balances, ...rest] = row;
-  const [postTimeMs, effectiveTimeMs, eventNumber] = rest;
-  if (state === null) return { fingerprint, transferUuid, refusal, posted: undefined };
-  const columns = { state, type, memo, metadata, postings, balances, postTimeMs, effectiveTimeMs };
-  const transfer = decodeTransfer(uuidToId("xfer", transferUuid), columns);
-  return { fingerprint, transferUuid, refusal, posted: { transfer, eventNumber: BigInt(eventNumber) } };
+  const [, , , , fingerprint, resourceUuid, refusal, eventNumber, state, type, memo, metadata, ...rest] = row;
+  const [postings, balances, postTimeMs, effectiveTimeMs, links] = rest;
+  const columns = { type, memo, metadata, postings, balances, postTimeMs, effectiveTimeMs, links };
+  return {
+    fingerprint,
+    resourceUuid,
+    refusal,
+    transfer: state === null ? undefined : decodeTransfer(uuidToId("xfer", resourceUuid), { state, ...columns }),
+    eventNumber: eventNumber === null ? undefined : BigInt(eventNumber),
+  };
 }

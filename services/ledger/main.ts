@@ -1,10 +1,10 @@
 import { Client } from "pg";
 import { startGrpcServer, unary } from "#lib/grpc-server.ts";
-import { idGenerator } from "#lib/ids.ts";
+import { bucketOfUuid, idGenerator, idToUuid } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
-import { type BucketMap, readBucketMap } from "#lib/shards.ts";
+import { type BucketMap, readBucketMap, shardOfBucket } from "#lib/shards.ts";
 import { type LedgerServiceServer, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { batchCreateAccounts } from "#services/ledger/batch-create-accounts.ts";
 import { batchCreateTransfers } from "#services/ledger/batch-create-transfers.ts";
@@ -16,6 +16,7 @@ import { createTransfer } from "#services/ledger/create-transfer.ts";
 import { getAccount } from "#services/ledger/get-account.ts";
 import { getTransfer } from "#services/ledger/get-transfer.ts";
 import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
+import { recover } from "#services/ledger/recover.ts";
 import { openShard } from "#services/ledger/shard.ts";
 import { shardHandle } from "#services/ledger/shard-handle.ts";
 
@@ -23,15 +24,17 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   const map = await readMap(settings.shards, log);
   const hints = committedHints(settings.natsUrl, log);
   const handles = settings.shards.map((url, index) => shardHandle(openShard(index + 1, url, map, log), hints, log));
+  const shardOf = (shard: number) => {
+    const handle = handles[shard - 1];
+    if (handle === undefined) throw new Error(`the bucket map names shard ${shard}; ${handles.length} are configured`);
+    return handle;
+  };
   const ctx: Context = {
     log,
     map,
-    shardOf: (shard) => {
-      const handle = handles[shard - 1];
-      if (handle === undefined)
-        throw new Error(`the bucket map names shard ${shard}; ${handles.length} are configured`);
-      return handle;
-    },
+    shardOf,
+    shardOfAccount: (accountId) => shardOf(shardOfBucket(map, bucketOfUuid(idToUuid(accountId)))),
+    shards: handles,
     newId: idGenerator(Date.now),
     pageTokens: pageTokens(settings.pageTokenKey, Date.now),
   };
@@ -44,12 +47,16 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     batchCreateTransfers: unary(ctx, log, batchCreateTransfers),
     getTransfer: unary(ctx, log, getTransfer),
   };
+  const stopping = new AbortController();
+  const recovering = recover(ctx, stopping.signal);
   const server = await startGrpcServer(settings.grpcPort, [{ definition: LedgerServiceService, handlers }]);
   return {
     notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {
       await server.stop();
-      await Promise.all(handles.flatMap(({ transfers, accounts }) => [transfers.drained(), accounts.drained()]));
+      stopping.abort();
+      await recovering;
+      await Promise.all(handles.flatMap(({ commands, accounts }) => [commands.drained(), accounts.drained()]));
       await hints.close();
       await Promise.all(handles.map(({ shard }) => shard.close()));
     },

@@ -1,127 +1,237 @@
+import type { Call } from "#lib/grpc-server.ts";
 import { bucketOfUuid, idToUuid } from "#lib/ids.ts";
+import { encodePosition, type Position } from "#lib/position.ts";
+import { Defect } from "#lib/refusal.ts";
 import { shardOfBucket } from "#lib/shards.ts";
 import { type Transfer, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import type { AccountName, CommandOutcome } from "#services/ledger/command.ts";
+import { commandKey } from "#services/ledger/command-key.ts";
 import type { Context, ShardHandle } from "#services/ledger/context.ts";
+import {
+  decideAndPost,
+  type ElsewhereOfTransfer,
+  isHere,
+  NOTHING_ELSEWHERE,
+  prepareElsewhere,
+  type RemotePart,
+  remoteParts,
+  transitAccounts,
+} from "#services/ledger/cross-shard.ts";
 import type { LaneName } from "#services/ledger/group-commit.ts";
 import type { ParsedAccount, ParsedTransfer } from "#services/ledger/parse-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import { systemAccount } from "#services/ledger/system-accounts.ts";
-import type {
-  AccountName,
-  PostedTransfer,
-  PostingCommand,
-  TransferCommand,
-  TransferOutcome,
-} from "#services/ledger/transfer.ts";
+import type { LocalPosting, PostedTransfer, TransferCommand, TransferLinks } from "#services/ledger/transfer.ts";
 
 /** The way of one transfer, single or of a batch: decide where, resolve system accounts, queue, wait for the outcome. */
 
-const METHOD = "create_transfer";
+/** Method of the keys of transfers, single or of a batch. */
+export const CREATE_TRANSFER = "create_transfer";
 
 export interface TransferOrder {
   readonly parsed: ParsedTransfer;
   readonly caller: string;
+  /** Part of the key's scope, such as `create_transfer`. */
+  readonly method: string;
   readonly idempotencyKey: string;
   /** The single calls of a caller, or one batch call. */
   readonly lane: LaneName;
   readonly timeoutMs: number;
+  readonly links?: TransferLinks;
 }
 
-/** A transfer that knows its shard and its accounts, and waits for nothing but its turn. */
+/** A posting whose accounts are known. */
+export interface ResolvedPosting {
+  readonly debit: AccountName;
+  readonly credit: AccountName;
+  readonly amountMinorUnits: bigint;
+  readonly currency: string;
+}
+
+/** A transfer that knows its shards and its accounts, and waits for nothing but its turn. */
 export interface PreparedTransfer {
+  /** Of the payer's shard. */
   readonly handle: ShardHandle;
   readonly command: TransferCommand;
+  /** Legs on other shards; none for most. */
+  readonly remotes: readonly RemotePart[];
   readonly lane: LaneName;
   readonly deadlineMs: number;
 }
 
+/** What became of a transfer, and what its parts on other shards say. */
+export interface MadeTransfer {
+  readonly outcome: CommandOutcome;
+  readonly command: TransferCommand;
+  readonly elsewhere: ElsewhereOfTransfer;
+  /** Of the event on the payer's shard; undefined when nothing was made. */
+  readonly position: Position | undefined;
+}
+
 /** Resolves with what became of it, refusals included; rejects with a Refusal when nothing has happened. */
-export async function makeTransfer(
-  ctx: Context,
-  order: TransferOrder,
-): Promise<{ outcome: TransferOutcome; shard: number }> {
-  return submitTransfer(await prepareTransfer(ctx, order));
+export async function makeTransfer(ctx: Context, order: TransferOrder): Promise<MadeTransfer> {
+  const prepared = await prepareTransfer(ctx, order);
+  return submitTransfer(ctx, prepared, await prepareElsewhere(prepared));
 }
 
 /** Decides where, and resolves system accounts; opens those that do not exist yet. Rejects with a Refusal. */
 export async function prepareTransfer(ctx: Context, order: TransferOrder): Promise<PreparedTransfer> {
   const deadlineMs = performance.now() + order.timeoutMs;
-  const handle = decideShard(ctx, order.parsed);
-  const postings = order.parsed.postings.every(isResolved)
-    ? (order.parsed.postings as readonly PostingCommand[])
-    : await resolvePostings(ctx, handle, order.parsed);
+  const postings = await resolvePostings(ctx, order.parsed);
   for (const [index, { debit, credit }] of postings.entries()) {
     if (debit.uuid === credit.uuid) throw refusals.debitIsCredit(index, debit.id);
   }
-  return { handle, command: toCommand(ctx, order, postings), lane: order.lane, deadlineMs };
+  const [first] = postings;
+  if (first === undefined) throw new Error("a transfer without postings was not refused");
+  const handle = ctx.shardOf(shardOfBucket(ctx.map, bucketOfUuid(first.debit.uuid)));
+  const command = await toCommand(ctx, order, postings, handle);
+  const remotes = command.crossShard ? await remoteParts(ctx, handle, command, postings) : NO_REMOTES;
+  return { handle, command, remotes, lane: order.lane, deadlineMs };
 }
 
-/** Queues it at once: transfers of one lane are made in the order in which this was called. */
-export async function submitTransfer(prepared: PreparedTransfer): Promise<{ outcome: TransferOutcome; shard: number }> {
+const NO_REMOTES: readonly RemotePart[] = [];
+
+/**
+ * Queues it at once: transfers of one lane are made in the order in which this was called. With legs on other shards,
+ * `prepareElsewhere` comes before it, and its answer is given here.
+ */
+export async function submitTransfer(
+  ctx: Context,
+  prepared: PreparedTransfer,
+  refusedElsewhere: TransferCommand["refusedElsewhere"],
+): Promise<MadeTransfer> {
   const { handle, command, lane, deadlineMs } = prepared;
-  const outcome = await handle.transfers.submit(command, lane, deadlineMs);
-  return { outcome, shard: handle.shard.number };
+  if (command.crossShard) return decideAndPost(ctx, prepared, refusedElsewhere);
+  const outcome = await handle.commands.submit(command, lane, deadlineMs);
+  return { outcome, command, elsewhere: NOTHING_ELSEWHERE, position: positionOf(handle, outcome) };
 }
 
-/** The shard of the accounts that are named by id. Throws CROSS_SHARD_NOT_YET when there are several. */
-function decideShard(ctx: Context, parsed: ParsedTransfer): ShardHandle {
-  let decided: number | undefined;
-  for (const { debit, credit } of parsed.postings) {
-    for (const account of [debit, credit]) {
-      if (account.kind === "system") continue;
-      const shard = shardOfBucket(ctx.map, account.bucket);
-      decided ??= shard;
-      if (shard !== decided) throw refusals.crossShardNotYet(namedAccounts(parsed));
-    }
-  }
-  // The parser refuses a posting between two system accounts, so there is one.
-  if (decided === undefined) throw new Error("a transfer without any account id was not refused");
-  return ctx.shardOf(decided);
+/** Where the outcome's event is. */
+export function positionOf(handle: ShardHandle, outcome: CommandOutcome): Position | undefined {
+  if (outcome.kind !== "done" || outcome.eventNumber === undefined) return undefined;
+  return { shard: handle.shard.number, number: outcome.eventNumber };
 }
 
-function namedAccounts(parsed: ParsedTransfer): string[] {
-  const ids = parsed.postings.flatMap(({ debit, credit }) => [debit, credit]);
-  return [...new Set(ids.flatMap((account) => (account.kind === "account" ? [account.id] : [])))];
-}
-
-function isResolved({ debit, credit }: { debit: ParsedAccount; credit: ParsedAccount }): boolean {
-  return debit.kind === "account" && credit.kind === "account";
-}
-
-async function resolvePostings(ctx: Context, handle: ShardHandle, parsed: ParsedTransfer): Promise<PostingCommand[]> {
-  const resolve = (account: ParsedAccount, currency: string): Promise<AccountName> | AccountName =>
-    account.kind === "account" ? account : systemAccount(ctx, handle, account.reference, currency);
+/** `system:NAME` stands for the account of that name on the shard of the posting's other account. */
+async function resolvePostings(ctx: Context, parsed: ParsedTransfer): Promise<readonly ResolvedPosting[]> {
+  if (parsed.postings.every(isResolved)) return parsed.postings as readonly ResolvedPosting[];
+  const resolve = (account: ParsedAccount, other: ParsedAccount, currency: string) => {
+    if (account.kind === "account") return account;
+    // The parser refuses a posting between two system accounts.
+    if (other.kind !== "account") throw new Error("a posting without any account id was not refused");
+    return systemAccount(ctx, ctx.shardOf(shardOfBucket(ctx.map, other.bucket)), account.reference, currency);
+  };
   return Promise.all(
     parsed.postings.map(async ({ debit, credit, amountMinorUnits, currency }) => ({
-      debit: await resolve(debit, currency),
-      credit: await resolve(credit, currency),
+      debit: await resolve(debit, credit, currency),
+      credit: await resolve(credit, debit, currency),
       amountMinorUnits,
       currency,
     })),
   );
 }
 
-function toCommand(ctx: Context, order: TransferOrder, postings: readonly PostingCommand[]): TransferCommand {
-  const [first] = postings;
-  if (first === undefined) throw new Error("a transfer without postings was not refused");
+function isResolved({ debit, credit }: { debit: ParsedAccount; credit: ParsedAccount }): boolean {
+  return debit.kind === "account" && credit.kind === "account";
+}
+
+async function toCommand(
+  ctx: Context,
+  order: TransferOrder,
+  postings: readonly ResolvedPosting[],
+  handle: ShardHandle,
+): Promise<TransferCommand> {
+  const [first] = postings as readonly [ResolvedPosting];
   const bucket = bucketOfUuid(first.debit.uuid);
   const { type, memo, metadata, effectiveTimeMs, fingerprint } = order.parsed;
   const transferId = ctx.newId("xfer", bucket);
-  return {
-    key: { bucket, caller: order.caller, method: METHOD, key: order.idempotencyKey, fingerprint },
-    transferId,
-    transferUuid: idToUuid(transferId),
+  const transferUuid = idToUuid(transferId);
+  const key = commandKey({
     bucket,
-    postings,
+    caller: order.caller,
+    method: order.method,
+    key: order.idempotencyKey,
+    fingerprint,
+    resourceUuid: transferUuid,
+    makes: "xfer",
+  });
+  const local = await localPostings(ctx, handle, postings);
+  return {
+    kind: "transfer",
+    key,
+    name: key.text,
+    weight: local.length,
+    accounts: local.flatMap(({ debit, credit }) => [debit, credit]),
+    transferId,
+    transferUuid,
+    bucket,
+    postings: postings.map(({ debit, credit, amountMinorUnits, currency }) => ({
+      debitAccountId: debit.id,
+      creditAccountId: credit.id,
+      amountMinorUnits,
+      currency,
+    })),
+    local,
     type,
     memo,
     metadata,
     effectiveTimeMs,
+    links: order.links,
+    crossShard: !postings.every(({ debit, credit }) => isHere(ctx, handle, debit) && isHere(ctx, handle, credit)),
+    refusedElsewhere: undefined,
   };
 }
 
+/** The postings that have a side on the shard; the other side may be transit. */
+async function localPostings(
+  ctx: Context,
+  handle: ShardHandle,
+  postings: readonly ResolvedPosting[],
+): Promise<LocalPosting[]> {
+  const halves = postings.filter(({ debit, credit }) => isHere(ctx, handle, debit) !== isHere(ctx, handle, credit));
+  const transitOf = await transitAccounts(
+    ctx,
+    handle,
+    halves.map(({ currency }) => currency),
+  );
+  return postings.flatMap(({ debit, credit, amountMinorUnits, currency }, index): LocalPosting[] => {
+    const [debitIsHere, creditIsHere] = [isHere(ctx, handle, debit), isHere(ctx, handle, credit)];
+    if (!debitIsHere && !creditIsHere) return [];
+    const transit = transitOf.get(currency) as AccountName;
+    return [
+      {
+        index,
+        debit: debitIsHere ? debit : transit,
+        credit: creditIsHere ? credit : transit,
+        amountMinorUnits,
+        currency,
+        debitCounterparty: credit,
+        creditCounterparty: debit,
+      },
+    ];
+  });
+}
+
+/** Answers a call that made one transfer: headers and message. Throws the refusal. */
+export function answerTransfer({ outcome, command, elsewhere, position }: MadeTransfer, call: Call): Transfer {
+  switch (outcome.kind) {
+    case "done":
+      if (outcome.answer.kind !== "transfer") throw new Defect(`a transfer was answered with ${outcome.answer.kind}`);
+      if (outcome.replayed) call.markReplayed();
+      if (position !== undefined) call.setPosition(encodePosition([position, ...elsewhere.positions]));
+      return toTransfer(outcome.answer.transfer, elsewhere);
+    case "refused":
+      if (outcome.replayed) call.markReplayed();
+      throw outcome.refusal;
+    case "unknown":
+      return toProcessingTransfer(command);
+    case "failed":
+      throw outcome.error;
+  }
+}
+
 /** A posted transfer as the API answers it. */
-export function toTransfer(transfer: PostedTransfer): Transfer {
+export function toTransfer(transfer: PostedTransfer, elsewhere: ElsewhereOfTransfer): Transfer {
   return {
     transferId: transfer.transferId,
     state: Transfer_State[transfer.state as keyof typeof Transfer_State],
@@ -129,15 +239,21 @@ export function toTransfer(transfer: PostedTransfer): Transfer {
     memo: transfer.memo,
     metadata: { ...transfer.metadata },
     postings: [...transfer.postings],
-    balances: transfer.balances.map(({ accountId, postedMinorUnits, heldMinorUnits, version }) => ({
-      accountId,
-      postedMinorUnits,
-      heldMinorUnits,
-      availableMinorUnits: postedMinorUnits - heldMinorUnits,
-      version,
-    })),
+    balances: [...transfer.balances, ...elsewhere.balances].map(
+      ({ accountId, postedMinorUnits, heldMinorUnits, version }) => ({
+        accountId,
+        postedMinorUnits,
+        heldMinorUnits,
+        availableMinorUnits: postedMinorUnits - heldMinorUnits,
+        version,
+      }),
+    ),
     postTime: new Date(transfer.postTimeMs),
     effectiveTime: new Date(transfer.effectiveTimeMs),
+    pendingAccountIds: [...elsewhere.pendingAccountIds],
+    holdId: transfer.links?.holdId ?? "",
+    reversesTransferId: transfer.links?.reversesTransferId ?? "",
+    quoteId: transfer.links?.quoteId ?? "",
   };
 }
 
@@ -149,14 +265,13 @@ export function toProcessingTransfer(command: TransferCommand): Transfer {
     type: command.type,
     memo: command.memo,
     metadata: { ...command.metadata },
-    postings: command.postings.map(({ debit, credit, amountMinorUnits, currency }) => ({
-      debitAccountId: debit.id,
-      creditAccountId: credit.id,
-      amountMinorUnits,
-      currency,
-    })),
+    postings: [...command.postings],
     balances: [],
     postTime: undefined,
-    effectiveTime: command.effectiveTimeMs === undefined ? undefined : new Date(command.effectiveTimeMs),
+    effectiveTime: undefined,
+    pendingAccountIds: [],
+    holdId: command.links?.holdId ?? "",
+    reversesTransferId: command.links?.reversesTransferId ?? "",
+    quoteId: command.links?.quoteId ?? "",
   };
 }

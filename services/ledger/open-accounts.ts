@@ -2,7 +2,8 @@ import type { Client } from "pg";
 import { idToUuid, uuidToId } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
 import { bytesArray, plainArray, textArray } from "#lib/sql-arrays.ts";
-import { decodeRefusal, keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
+import type { CommandKey } from "#services/ledger/command.ts";
+import { decodeRefusal, keyColumns, type RefusalJson } from "#services/ledger/command-key.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import {
   ConnectionLost,
@@ -12,7 +13,6 @@ import {
   type Shard,
   type Writer,
 } from "#services/ledger/shard.ts";
-import type { CommandKey } from "#services/ledger/transfer.ts";
 
 /** A batch of new accounts on one shard: one call of one SQL function, which is one transaction. */
 export interface OpenAccountCommand {
@@ -52,8 +52,8 @@ export async function openAccounts(
     return commands.map(() => ({ kind: "refused", refusal: refusals.shardUnavailable(shard.number), replayed: false }));
   }
   const ordered = commands
-    .map((command, index) => ({ command, index, text: keyText(command) }))
-    .sort((a, b) => (a.text < b.text ? -1 : 1));
+    .map((command, index) => ({ command, index }))
+    .sort((a, b) => (a.command.key.text < b.command.key.text ? -1 : 1));
   try {
     const rows = await callOpenAccounts(
       db,
@@ -107,7 +107,7 @@ function toOutcome(command: OpenAccountCommand, row: OutcomeRow | undefined): Ac
     case "key_known":
       if (!fingerprint.equals(command.key.fingerprint)) {
         const made = refusal === null ? accountId : undefined;
-        const reused = refusals.idempotencyKeyReused(command.key.key, "account", made);
+        const reused = refusals.idempotencyKeyReused(command.key.key, made);
         return { kind: "refused", refusal: reused, replayed: false };
       }
       if (refusal !== null) return { kind: "refused", refusal: decodeRefusal(refusal), replayed: true };
@@ -130,7 +130,7 @@ async function callOpenAccounts(
     text: "select * from ledger.open_accounts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     values: [
       mapVersion,
-      ...keyColumns(commands),
+      ...keyColumns(commands.map(({ key }) => key)),
       bytesArray(commands.map(({ key }) => key.fingerprint)),
       plainArray(commands.map(({ accountId }) => idToUuid(accountId))),
       textArray(commands.map(({ ownerId }) => ownerId)),

@@ -1,8 +1,9 @@
 import { checkCurrency, checkMetadata, checkTime, checkType, FieldCheck, isLine } from "#lib/fields.ts";
 import { parseId } from "#lib/ids.ts";
 import type { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import type { AccountName } from "#services/ledger/command.ts";
 import { canonicalHash } from "#services/ledger/command-key.ts";
-import type { AccountName } from "#services/ledger/transfer.ts";
+import { TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
 
 /** A request that is well formed; its `system:` accounts are not resolved yet. */
 export interface ParsedTransfer {
@@ -78,9 +79,9 @@ export function parseTransfer(request: CreateTransferRequest): ParsedTransfer {
 
 function parseAccount(check: FieldCheck, field: string, text: string): ParsedAccount | undefined {
   if (text.startsWith(SYSTEM_PREFIX)) {
-    return check.require(SYSTEM_PATTERN.test(text), field, "must be system:NAME with a NAME of a-z, 0-9 and _")
-      ? { kind: "system", reference: text }
-      : undefined;
+    const named = check.require(SYSTEM_PATTERN.test(text), field, "must be system:NAME with a NAME of a-z, 0-9 and _");
+    const free = check.require(text !== TRANSIT_REFERENCE, field, "belongs to transfers between shards: name another");
+    return named && free ? { kind: "system", reference: text } : undefined;
   }
   const parsed = parseId(text, "acct");
   check.require(parsed !== undefined, field, "must be an account id (acct_…) or system:NAME");

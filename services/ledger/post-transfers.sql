@@ -3,21 +3,25 @@
 -- Answers the number of the batch's first event. Raises LM001 when the bucket map is not the one that was evaluated with.
 create or replace function ledger.post_transfers(
   expected_map_version integer,
-  -- transfers, each with its event
+  -- transfers, each with the ordinal (from 0) of its event
   transfer_ids uuid[], buckets smallint[], types text[], memos text[], metadatas text[], postings text[],
-  balances text[], post_times timestamptz[], effective_times timestamptz[], aggregate_ids text[], payloads text[],
+  balances text[], post_times timestamptz[], effective_times timestamptz[], link_texts text[], event_ordinals integer[],
   -- entries
   entry_account_ids uuid[], entry_sequences bigint[], entry_buckets smallint[], entry_transfer_ids uuid[],
   entry_posting_indexes smallint[], entry_amounts bigint[], entry_balances bigint[], entry_currencies text[],
   entry_counterparties uuid[], entry_post_times timestamptz[], entry_effective_times timestamptz[],
   -- accounts as they are now
-  account_ids uuid[], account_posted bigint[], account_versions bigint[], account_sequences bigint[],
+  account_ids uuid[], account_posted bigint[], account_held bigint[], account_prepared_debits bigint[],
+  account_prepared_credits bigint[], account_statuses text[], account_versions bigint[], account_sequences bigint[],
   account_post_times timestamptz[], account_effective_times timestamptz[],
+  -- events, in order
+  event_buckets smallint[], aggregate_ids text[], aggregate_versions bigint[], event_types text[], payloads text[],
   -- keys of refused commands: remembered with the refusal, or given back when refusal is null
   refused_buckets smallint[], refused_callers text[], refused_methods text[], refused_keys text[], refusals text[]
 ) returns bigint language plpgsql as $$
 declare
-  head ledger.shard_head;
+  head         ledger.shard_head;
+  first_number bigint;
 begin
   if cardinality(refused_keys) > 0 then
     update ledger.idempotency_keys k set refusal = r.refusal::json
@@ -39,32 +43,37 @@ begin
                        entry_effective_times);
 
   update ledger.accounts a
-     set posted_minor_units = n.posted, version = n.version, entry_sequence = n.sequence,
-         last_post_time = n.post_time, last_effective_time = n.effective_time
-    from unnest(account_ids, account_posted, account_versions, account_sequences, account_post_times,
-                account_effective_times) n (account_id, posted, version, sequence, post_time, effective_time)
+     set posted_minor_units = n.posted, held_minor_units = n.held, prepared_debit_minor_units = n.prepared_debit,
+         prepared_credit_minor_units = n.prepared_credit, status = n.status, version = n.version,
+         entry_sequence = n.sequence, last_post_time = n.post_time, last_effective_time = n.effective_time
+    from unnest(account_ids, account_posted, account_held, account_prepared_debits, account_prepared_credits,
+                account_statuses, account_versions, account_sequences, account_post_times, account_effective_times)
+         n (account_id, posted, held, prepared_debit, prepared_credit, status, version, sequence, post_time, effective_time)
    where a.account_id = n.account_id;
 
   update ledger.shard_head
-     set sequence = sequence + cardinality(transfer_ids),
+     set sequence = sequence + cardinality(payloads),
          last_occurred_at = greatest(last_occurred_at, clock_timestamp())
   returning * into head;
   if head.map_version <> expected_map_version then
     raise exception 'the bucket map is at version %, not %', head.map_version, expected_map_version
       using errcode = 'LM001';
   end if;
+  first_number := head.sequence - cardinality(payloads) + 1;
 
   insert into ledger.transfers (transfer_id, bucket, state, type, memo, metadata, postings, balances, post_time,
-                                effective_time, event_number)
+                                effective_time, links, event_number)
   select n.transfer_id, n.bucket, 'POSTED', n.type, n.memo, n.metadata::json, n.postings::json, n.balances::json,
-         n.post_time, n.effective_time, head.sequence - cardinality(transfer_ids) + n.ordinal
-    from unnest(transfer_ids, buckets, types, memos, metadatas, postings, balances, post_times, effective_times)
-         with ordinality n (transfer_id, bucket, type, memo, metadata, postings, balances, post_time, effective_time, ordinal);
+         n.post_time, n.effective_time, n.links::json, first_number + n.event_ordinal
+    from unnest(transfer_ids, buckets, types, memos, metadatas, postings, balances, post_times, effective_times,
+                link_texts, event_ordinals)
+         n (transfer_id, bucket, type, memo, metadata, postings, balances, post_time, effective_time, links, event_ordinal);
 
   insert into ledger.events (number, bucket, aggregate_id, aggregate_version, type, schema_version, payload, occurred_at)
-  select head.sequence - cardinality(transfer_ids) + n.ordinal, n.bucket, n.aggregate_id, 1, 'transfer_posted', 1,
-         n.payload, head.last_occurred_at
-    from unnest(buckets, aggregate_ids, payloads) with ordinality n (bucket, aggregate_id, payload, ordinal);
+  select first_number - 1 + n.ordinal, n.bucket, n.aggregate_id, n.aggregate_version, n.type, 1, n.payload,
+         head.last_occurred_at
+    from unnest(event_buckets, aggregate_ids, aggregate_versions, event_types, payloads)
+         with ordinality n (bucket, aggregate_id, aggregate_version, type, payload, ordinal);
 
-  return head.sequence - cardinality(transfer_ids) + 1;
+  return first_number;
 end $$;

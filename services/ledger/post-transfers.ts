@@ -2,86 +2,127 @@ import type { Client } from "pg";
 import { bucketOfUuid } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
 import { plainArray, textArray } from "#lib/sql-arrays.ts";
+import type { Batch } from "#services/ledger/batch.ts";
+import type { CommandKey } from "#services/ledger/command.ts";
 import { encodeRefusal, keyColumns } from "#services/ledger/command-key.ts";
-import { encodeBalances, encodePostings, rfc3339 } from "#services/ledger/encode-transfer.ts";
-import type { EntryLine, LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
+import { encodeBalances, encodeLinks, encodePostings, rfc3339 } from "#services/ledger/encode-transfer.ts";
+import type { BatchEvent } from "#services/ledger/remote-leg.ts";
+import { legColumns } from "#services/ledger/remote-leg-row.ts";
 
-/** The second round trip of a batch: everything that was decided, written by one SQL function. */
-export interface PostedCommand {
-  /** Among the commands of the batch. */
-  readonly index: number;
-  readonly command: TransferCommand;
-  readonly transfer: PostedTransfer;
-  readonly entries: readonly EntryLine[];
-  /** The event: written at once, since later commands of the batch change the accounts. */
-  readonly payload: string;
-}
+/** The second round trip of a batch, the commit aside: everything that was decided, one statement per table. */
 
-/** What a batch decided. */
+/** What a batch decided: the changed rows, and what became of keys. */
 export interface DecidedBatch {
-  readonly posted: readonly PostedCommand[];
-  /** Commands refused now: their keys are remembered with the refusal, or given back. */
-  readonly refusedNow: readonly { command: TransferCommand; refusal: Refusal; remembered: boolean }[];
-  /** Accounts that changed, as they are now. */
-  readonly touched: readonly LockedAccount[];
+  readonly batch: Batch;
+  /** Keys of commands refused now: remembered with the refusal, or given back. */
+  readonly refusedKeys: readonly { key: CommandKey; refusal: Refusal; remembered: boolean }[];
+  /** Keys of commands that made no transfer, and their events. */
+  readonly keyEvents: readonly { key: CommandKey; event: BatchEvent }[];
 }
 
-/** The parameters of `ledger.post_transfers`, in its order. */
-export type PostColumns = readonly (string | number)[];
+/** The statements of a batch with their parameters, ready to be sent. */
+export interface WriteStatements {
+  readonly post: Statement;
+  /** Those that read the head which `post` has moved. Most batches have none. */
+  readonly further: readonly Statement[];
+}
 
-export function postColumns(mapVersion: number, { posted, refusedNow, touched }: DecidedBatch): PostColumns {
-  const transfers = posted.map(({ transfer }) => transfer);
-  const entries = posted.flatMap(({ entries: lines, command, transfer }) =>
-    lines.map((entry) => ({ entry, command, transfer })),
-  );
+interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: readonly (string | number)[];
+}
+
+export function writeStatements(mapVersion: number, decided: DecidedBatch): WriteStatements {
+  const { batch, keyEvents } = decided;
+  const eventCount = batch.events.length;
+  const further: Statement[] = [];
+  const legs = [...batch.legs.values()].flat().filter(({ row }) => row !== "unchanged");
+  if (legs.length > 0) further.push(callOf("write_legs", [eventCount, ...legColumns(legs)]));
+  const decisions = [...batch.decisions.values()].filter(({ row }) => row !== "unchanged");
+  if (decisions.length > 0) {
+    further.push(
+      callOf("write_decisions", [
+        plainArray(decisions.map(({ row }) => String(row === "new"))),
+        plainArray(decisions.map(({ transferUuid }) => transferUuid)),
+        plainArray(decisions.map(({ bucket }) => bucket)),
+        plainArray(decisions.map(({ state }) => state)),
+      ]),
+    );
+  }
+  if (keyEvents.length > 0) {
+    const ordinals = plainArray(keyEvents.map(({ event }) => event.ordinal));
+    further.push(callOf("write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]));
+  }
+  return { post: callOf("post_transfers", postColumns(mapVersion, decided)), further };
+}
+
+/** Sends the statements, in one round trip with whatever follows; answers the number of the batch's first event. */
+export async function sendStatements(db: Client, { post, further }: WriteStatements): Promise<bigint> {
+  const [posted] = await Promise.all([
+    db.query<[string]>({ ...post, values: [...post.values], rowMode: "array" }),
+    ...further.map((statement) => db.query({ ...statement, values: [...statement.values] })),
+  ]);
+  return BigInt(posted.rows[0]?.[0] as string);
+}
+
+function callOf(name: string, values: readonly (string | number)[]): Statement {
+  return { name, text: `select ledger.${name}(${values.map((_, index) => `$${index + 1}`).join(", ")})`, values };
+}
+
+function postColumns(mapVersion: number, { batch, refusedKeys }: DecidedBatch): (string | number)[] {
+  const { transfers: written, entries, events } = batch;
+  const transfers = written.map(({ transfer }) => transfer);
+  const touched = [...batch.accounts.values()].filter((account) => account.touched);
   return [
     mapVersion,
-    plainArray(posted.map(({ command }) => command.transferUuid)),
-    plainArray(posted.map(({ command }) => command.bucket)),
+    plainArray(written.map(({ command }) => command.transferUuid)),
+    plainArray(written.map(({ command }) => command.bucket)),
     textArray(transfers.map(({ type }) => type)),
     textArray(transfers.map(({ memo }) => memo)),
     textArray(transfers.map(({ metadata }) => JSON.stringify(metadata))),
     textArray(transfers.map(encodePostings)),
-    textArray(transfers.map(encodeBalances)),
+    textArray(transfers.map(({ balances }) => encodeBalances(balances))),
     plainArray(transfers.map(({ postTimeMs }) => rfc3339(postTimeMs))),
     plainArray(transfers.map(({ effectiveTimeMs }) => rfc3339(effectiveTimeMs))),
-    plainArray(transfers.map(({ transferId }) => transferId)),
-    textArray(posted.map(({ payload }) => payload)),
+    textArray(transfers.map(({ links }) => encodeLinks(links))),
+    plainArray(written.map(({ event }) => event.ordinal)),
 
     plainArray(entries.map(({ entry }) => entry.account.uuid)),
     plainArray(entries.map(({ entry }) => entry.sequence)),
     plainArray(entries.map(({ entry }) => bucketOfUuid(entry.account.uuid))),
-    plainArray(entries.map(({ command }) => command.transferUuid)),
+    plainArray(entries.map(({ transferUuid }) => transferUuid)),
     plainArray(entries.map(({ entry }) => entry.postingIndex)),
     plainArray(entries.map(({ entry }) => entry.amountMinorUnits)),
     plainArray(entries.map(({ entry }) => entry.balanceAfterMinorUnits)),
     plainArray(entries.map(({ entry }) => entry.currency)),
     plainArray(entries.map(({ entry }) => entry.counterparty.uuid)),
-    plainArray(entries.map(({ transfer }) => rfc3339(transfer.postTimeMs))),
-    plainArray(entries.map(({ transfer }) => rfc3339(transfer.effectiveTimeMs))),
+    plainArray(entries.map(({ postTimeMs }) => rfc3339(postTimeMs))),
+    plainArray(entries.map(({ effectiveTimeMs }) => rfc3339(effectiveTimeMs))),
 
     plainArray(touched.map(({ uuid }) => uuid)),
     plainArray(touched.map(({ postedMinorUnits }) => postedMinorUnits)),
+    plainArray(touched.map(({ heldMinorUnits }) => heldMinorUnits)),
+    plainArray(touched.map(({ preparedDebitMinorUnits }) => preparedDebitMinorUnits)),
+    plainArray(touched.map(({ preparedCreditMinorUnits }) => preparedCreditMinorUnits)),
+    plainArray(touched.map(({ status }) => status)),
     plainArray(touched.map(({ version }) => version)),
     plainArray(touched.map(({ entrySequence }) => entrySequence)),
-    plainArray(touched.map(({ lastPostTimeMs }) => rfc3339(lastPostTimeMs))),
-    plainArray(touched.map(({ lastEffectiveTimeMs }) => rfc3339(lastEffectiveTimeMs))),
+    plainArray(touched.map(({ lastPostTimeMs }) => timeOrNever(lastPostTimeMs))),
+    plainArray(touched.map(({ lastEffectiveTimeMs }) => timeOrNever(lastEffectiveTimeMs))),
 
-    ...keyColumns(refusedNow.map(({ command }) => command)),
-    textArray(refusedNow.map(({ refusal, remembered }) => (remembered ? encodeRefusal(refusal) : null))),
+    plainArray(events.map(({ bucket }) => bucket)),
+    plainArray(events.map(({ aggregateId }) => aggregateId)),
+    plainArray(events.map(({ aggregateVersion }) => aggregateVersion)),
+    plainArray(events.map(({ type }) => type)),
+    textArray(events.map(({ payload }) => payload)),
+
+    ...keyColumns(refusedKeys.map(({ key }) => key)),
+    textArray(refusedKeys.map(({ refusal, remembered }) => (remembered ? encodeRefusal(refusal) : null))),
   ];
 }
 
-/** Sends the statement that writes the batch; answers the number of its first event. */
-export async function postTransfers(db: Client, columns: PostColumns): Promise<bigint> {
-  const { rows } = await db.query<[string]>({
-    name: "post-transfers",
-    text: `select ledger.post_transfers(${POST_PARAMETERS})`,
-    values: [...columns],
-    rowMode: "array",
-  });
-  return BigInt(rows[0]?.[0] as string);
+/** An account without entries has no time yet: Postgres says minus infinity. */
+function timeOrNever(timeMs: number): string {
+  return timeMs === Number.NEGATIVE_INFINITY ? "-infinity" : rfc3339(timeMs);
 }
-
-const POST_PARAMETER_COUNT = 34;
-const POST_PARAMETERS = Array.from({ length: POST_PARAMETER_COUNT }, (_, index) => `$${index + 1}`).join(", ");

@@ -3,6 +3,13 @@ import { malformed, Refusal, type RefusalStatus } from "#lib/refusal.ts";
 /** Every reason for which this service refuses, beside malformed fields (lib/refusal.ts) and keys (lib/grpc-server.ts). */
 
 const RETRY_AFTER_MS = 1_000;
+/** By the prefix of an id. */
+const RESOURCE_TYPES: Readonly<Record<string, string>> = {
+  acct: "account",
+  xfer: "transfer",
+  hold: "hold",
+  quot: "quote",
+};
 
 function refuse(status: RefusalStatus, reason: string, message: string, metadata: Record<string, string>): Refusal {
   return new Refusal(status, reason, message, { metadata });
@@ -72,14 +79,6 @@ export const refusals = {
       { account_ids: accountIds.join(",") },
     ),
 
-  crossShardNotYet: (accountIds: readonly string[]) =>
-    refuse(
-      "FAILED_PRECONDITION",
-      "CROSS_SHARD_NOT_YET",
-      `The accounts ${accountIds.join(", ")} are on different shards; transfers between shards are not possible yet.`,
-      { account_ids: accountIds.join(",") },
-    ),
-
   effectiveTimeNotMonotonic: (accountId: string, last: Date) =>
     refuse(
       "FAILED_PRECONDITION",
@@ -107,21 +106,38 @@ export const refusals = {
       { reference },
     ),
 
-  /** `resourceName` is what the first request made; undefined when it was refused. */
-  idempotencyKeyReused: (key: string, resourceType: "account" | "transfer", resourceName: string | undefined) =>
-    resourceName === undefined
+  /** `made` is what the first request made; undefined when it was refused, or made nothing. */
+  idempotencyKeyReused: (key: string, made: string | undefined) =>
+    made === undefined
       ? refuse(
           "ALREADY_EXISTS",
           "IDEMPOTENCY_KEY_REUSED",
-          `The idempotency key ${key} was used for another request, which was refused. Use a new key for a new command.`,
+          `The idempotency key ${key} was used for another request. Use a new key for a new command.`,
           { idempotency_key: key },
         )
       : refuse(
           "ALREADY_EXISTS",
           "IDEMPOTENCY_KEY_REUSED",
-          `The idempotency key ${key} was used for another request, which made the ${resourceType} ${resourceName}. Use a new key for a new command.`,
-          { idempotency_key: key, resource_type: resourceType, resource_name: resourceName },
+          `The idempotency key ${key} was used for another request, which made ${made}. Use a new key for a new command.`,
+          { idempotency_key: key, resource_type: RESOURCE_TYPES[made.slice(0, 4)] ?? "resource", resource_name: made },
         ),
+
+  /** Nothing has happened, and nothing will. */
+  transferAborted: (transferId: string) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "TRANSFER_ABORTED",
+      `The transfer took too long between the shards and was given up (${transferId}). Nothing has happened; try again.`,
+      { metadata: { transfer_id: transferId }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  transitReserved: (accountId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "ACCOUNT_RESERVED",
+      `Account ${accountId} belongs to transfers between shards: it cannot be named in a posting.`,
+      { account_id: accountId },
+    ),
 
   /** Another transaction had to go first: a deadlock between two ledgers. Nothing has happened. */
   shardContended: (shard: number) =>

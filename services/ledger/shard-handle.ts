@@ -1,14 +1,13 @@
 import { Histogram } from "prom-client";
 import type { Logger } from "#lib/log.ts";
-import { keyText } from "#services/ledger/command-key.ts";
+import type { CommandOutcome, LedgerCommand } from "#services/ledger/command.ts";
 import type { CommittedHints } from "#services/ledger/committed-hints.ts";
 import type { ShardHandle } from "#services/ledger/context.ts";
 import { groupCommit } from "#services/ledger/group-commit.ts";
 import { type AccountOutcome, type OpenAccountCommand, openAccounts } from "#services/ledger/open-accounts.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type { Shard } from "#services/ledger/shard.ts";
-import type { TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
-import { writeTransfers } from "#services/ledger/write-transfers.ts";
+import { writeBatch } from "#services/ledger/write-batch.ts";
 
 /** Larger batches gain little and hold their locks longer. */
 const MAX_COMMANDS_PER_BATCH = 1_000;
@@ -30,10 +29,10 @@ const batchSeconds = new Histogram({
   buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
 });
 
-/** A shard with its two queues: transfers and new accounts, each with a connection of its own. */
+/** A shard with its two queues: commands and new accounts, each with a connection of its own. */
 export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): ShardHandle {
   const number = shard.number;
-  const transferWriter = shard.openWriter();
+  const commandWriter = shard.openWriter();
   const accountWriter = shard.openWriter();
 
   async function measured<Outcome>(kind: string, commands: number, write: () => Promise<Outcome>): Promise<Outcome> {
@@ -55,18 +54,18 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
   };
   return {
     shard,
-    transfers: groupCommit<TransferCommand, TransferOutcome>({
+    commands: groupCommit<LedgerCommand, CommandOutcome>({
       ...bounds,
-      write: (batch) => measured("transfers", batch.length, () => writeTransfers(shard, transferWriter, log, batch)),
-      keyOf: keyText,
-      weightOf: ({ postings }) => postings.length,
-      unknown: (command) => ({ kind: "unknown", command }),
+      write: (batch) => measured("commands", batch.length, () => writeBatch(shard, commandWriter, log, batch)),
+      keyOf: ({ name }) => name,
+      weightOf: ({ weight }) => weight,
+      unknown: () => ({ kind: "unknown" }),
       breaksLane,
     }),
     accounts: groupCommit<OpenAccountCommand, AccountOutcome>({
       ...bounds,
       write: (batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch)),
-      keyOf: keyText,
+      keyOf: ({ key }) => key.text,
       weightOf: () => 1,
       unknown: () => ({ kind: "unknown" }),
       breaksLane,
@@ -76,6 +75,6 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
 }
 
 /** What is not the command's own fault: the shard was away, or nobody knows what became of it. */
-function breaksLane(outcome: TransferOutcome | AccountOutcome): boolean {
+function breaksLane(outcome: CommandOutcome | AccountOutcome): boolean {
   return outcome.kind === "unknown" || (outcome.kind === "refused" && outcome.refusal.status === "UNAVAILABLE");
 }

@@ -1,9 +1,9 @@
 import { idToUuid } from "#lib/ids.ts";
 import { systemBucketOf } from "#lib/shards.ts";
-import { canonicalHash } from "#services/ledger/command-key.ts";
+import type { AccountName } from "#services/ledger/command.ts";
+import { canonicalHash, commandKey } from "#services/ledger/command-key.ts";
 import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import type { AccountName } from "#services/ledger/transfer.ts";
 
 const OPENED_BY = "ledger";
 const METHOD = "system_account";
@@ -39,10 +39,19 @@ async function openSystemAccount(
   const name = `${reference} ${currency}`;
   const shard = handle.shard.number;
   const bucket = systemBucketOf(ctx.map, shard);
+  const accountId = ctx.newId("acct", bucket);
   const outcome = await handle.accounts.submit(
     {
-      key: { bucket, caller: OPENED_BY, method: METHOD, key: name, fingerprint: canonicalHash([reference, currency]) },
-      accountId: ctx.newId("acct", bucket),
+      key: commandKey({
+        bucket,
+        caller: OPENED_BY,
+        method: METHOD,
+        key: name,
+        fingerprint: canonicalHash([reference, currency]),
+        resourceUuid: idToUuid(accountId),
+        makes: "acct",
+      }),
+      accountId,
       bucket,
       ownerId: "",
       currency,

@@ -1,33 +1,15 @@
 import type { Refusal } from "#lib/refusal.ts";
+import type { AccountName, CommandBase, CommandKey } from "#services/ledger/command.ts";
 
 /**
  * What the ledger knows of a transfer between parsing and answering. Ids are TypeIDs (`acct_…`), as everywhere outside of
  * Postgres; where a statement needs the UUID it stands beside. Times are ms since 1970.
  */
 
-export interface AccountName {
-  readonly id: string;
-  readonly uuid: string;
-}
+/** Of the account, one per shard and currency, through which money goes to another shard. Nobody else may use it. */
+export const TRANSIT_REFERENCE = "system:transit";
 
-export interface CommandKey {
-  /** Of the command: its first debit account, or the owner. */
-  readonly bucket: number;
-  readonly caller: string;
-  readonly method: string;
-  readonly key: string;
-  /** SHA-256 of the request's canonical form. */
-  readonly fingerprint: Buffer;
-}
-
-export interface PostingCommand {
-  readonly debit: AccountName;
-  readonly credit: AccountName;
-  readonly amountMinorUnits: bigint;
-  readonly currency: string;
-}
-
-/** A posting as it was written. */
+/** A posting as it was asked for, every id resolved. */
 export interface PostingLine {
   readonly debitAccountId: string;
   readonly creditAccountId: string;
@@ -35,18 +17,47 @@ export interface PostingLine {
   readonly currency: string;
 }
 
-export interface TransferCommand {
+/** A posting as it is entered on one shard: a side that is on another shard is the transit account's. */
+export interface LocalPosting {
+  /** Among the transfer's postings, from 0. */
+  readonly index: number;
+  readonly debit: AccountName;
+  readonly credit: AccountName;
+  readonly amountMinorUnits: bigint;
+  readonly currency: string;
+  /** The other side, as the entry of the debited account names it: the true one, wherever it is. */
+  readonly debitCounterparty: AccountName;
+  readonly creditCounterparty: AccountName;
+}
+
+/** What a transfer belongs to. */
+export interface TransferLinks {
+  readonly holdId?: string;
+  readonly reversesTransferId?: string;
+  readonly quoteId?: string;
+}
+
+/** A transfer on the payer's shard: the whole of it, or its decision when there are legs on other shards. */
+export interface TransferCommand extends CommandBase {
+  readonly kind: "transfer";
   readonly key: CommandKey;
   /** Chosen before the first try, so that a repeated write meets its own key again. */
   readonly transferId: string;
   readonly transferUuid: string;
   readonly bucket: number;
-  readonly postings: readonly PostingCommand[];
+  readonly postings: readonly PostingLine[];
+  /** Those with a side on this shard. */
+  readonly local: readonly LocalPosting[];
   readonly type: string;
   readonly memo: string;
   readonly metadata: Readonly<Record<string, string>>;
   /** Undefined: when it is posted. */
   readonly effectiveTimeMs: number | undefined;
+  readonly links: TransferLinks | undefined;
+  /** It has legs on other shards: a decision is recorded. */
+  readonly crossShard: boolean;
+  /** Another shard has refused its legs: only the key counts, which may have its answer already. */
+  readonly refusedElsewhere: { readonly refusal: Refusal; readonly remembered: boolean } | undefined;
 }
 
 /** An account as it is under its lock, and as a batch changes it before writing. */
@@ -54,9 +65,9 @@ export interface LockedAccount extends AccountName {
   readonly ownerId: string;
   readonly currency: string;
   readonly kind: string;
-  readonly status: string;
+  status: string;
   postedMinorUnits: bigint;
-  readonly heldMinorUnits: bigint;
+  heldMinorUnits: bigint;
   /** Undefined: unbounded. */
   readonly floorMinorUnits: bigint | undefined;
   version: bigint;
@@ -64,6 +75,9 @@ export interface LockedAccount extends AccountName {
   lastPostTimeMs: number;
   lastEffectiveTimeMs: number;
   readonly reference: string;
+  /** Open prepared legs of transfers from other shards. */
+  preparedDebitMinorUnits: bigint;
+  preparedCreditMinorUnits: bigint;
   /** Whether this batch has changed it. */
   touched: boolean;
 }
@@ -95,21 +109,9 @@ export interface PostedTransfer {
   readonly memo: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly postings: readonly PostingLine[];
+  /** Of the accounts on the payer's shard. */
   readonly balances: readonly BalanceAfter[];
   readonly postTimeMs: number;
   readonly effectiveTimeMs: number;
+  readonly links: TransferLinks | undefined;
 }
-
-/** What became of a transfer command. */
-export type TransferOutcome =
-  | {
-      readonly kind: "posted";
-      readonly transfer: PostedTransfer;
-      readonly eventNumber: bigint;
-      readonly replayed: boolean;
-    }
-  | { readonly kind: "refused"; readonly refusal: Refusal; readonly replayed: boolean }
-  /** It was being written when its time was over. */
-  | { readonly kind: "unknown"; readonly command: TransferCommand }
-  /** Postgres did not take it: a bug, or a resource that ran out. Nothing has happened. */
-  | { readonly kind: "failed"; readonly error: unknown };

@@ -1,7 +1,12 @@
 import type { ReceivedEvent } from "#lib/events.ts";
 import { parseId, timeMsOfUuid } from "#lib/ids.ts";
 import type { AccountDocument, EntryDocument, Family, TransferDocument } from "#lib/projection.ts";
-import { AccountCreated, type AccountSnapshot, TransferPosted } from "#proto/ledgermesh/ledger/v1/events.ts";
+import {
+  AccountCreated,
+  type AccountSnapshot,
+  TransferLegPosted,
+  TransferPosted,
+} from "#proto/ledgermesh/ledger/v1/events.ts";
 import { account_KindToJSON, account_StatusToJSON, transfer_StateToJSON } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** A document as an event leaves it. */
@@ -29,6 +34,8 @@ export function project(shard: number, event: ReceivedEvent): ProjectedDocument[
     }
     case "transfer_posted.v1":
       return projectTransferPosted(shard, event);
+    case "transfer_leg_posted.v1":
+      return projectEntries(shard, event, TransferLegPosted.fromJSON(event.data));
     default:
       throw new Error(`events of the type ${kind} are not known`);
   }
@@ -36,14 +43,6 @@ export function project(shard: number, event: ReceivedEvent): ProjectedDocument[
 
 function projectTransferPosted(shard: number, event: ReceivedEvent): ProjectedDocument[] {
   const transfer = TransferPosted.fromJSON(event.data);
-  const origin = { shard, event_number: event.number.toString() };
-  const shared = {
-    type: transfer.type,
-    memo: transfer.memo,
-    post_time: timeText(transfer.postTime, "post_time"),
-    effective_time: timeText(transfer.effectiveTime, "effective_time"),
-  };
-  const postMonth = monthOf(shared.post_time);
   const postings = transfer.postings.map((posting) => ({
     debit_account_id: posting.debitAccountId,
     credit_account_id: posting.creditAccountId,
@@ -63,11 +62,25 @@ function projectTransferPosted(shard: number, event: ReceivedEvent): ProjectedDo
         state: transfer_StateToJSON(transfer.state),
         postings,
         account_ids: [...accountIds],
-        ...shared,
-        ...origin,
+        ...sharedFields(transfer),
+        shard,
+        event_number: event.number.toString(),
       },
     },
-    ...transfer.entries.map(
+    ...projectEntries(shard, event, transfer),
+  ];
+}
+
+/** What a transfer did on one shard: its entries there, and the accounts as it left them. */
+function projectEntries(
+  shard: number,
+  event: ReceivedEvent,
+  posted: TransferPosted | TransferLegPosted,
+): ProjectedDocument[] {
+  const shared = sharedFields(posted);
+  const postMonth = monthOf(shared.post_time);
+  return [
+    ...posted.entries.map(
       (entry): ProjectedDocument => ({
         family: "entries",
         month: postMonth,
@@ -76,19 +89,29 @@ function projectTransferPosted(shard: number, event: ReceivedEvent): ProjectedDo
         source: {
           account_id: entry.accountId,
           sequence: entry.sequence.toString(),
-          transfer_id: transfer.transferId,
+          transfer_id: posted.transferId,
           posting_index: entry.postingIndex,
           amount_minor_units: entry.amountMinorUnits.toString(),
           balance_after_minor_units: entry.balanceAfterMinorUnits.toString(),
           currency: entry.currency,
           counterparty_account_id: entry.counterpartyAccountId,
           ...shared,
-          ...origin,
+          shard,
+          event_number: event.number.toString(),
         },
       }),
     ),
-    ...transfer.accounts.map((account) => projectAccount(shard, event.number, account)),
+    ...posted.accounts.map((account) => projectAccount(shard, event.number, account)),
   ];
+}
+
+function sharedFields({ type, memo, postTime, effectiveTime }: TransferPosted | TransferLegPosted) {
+  return {
+    type,
+    memo,
+    post_time: timeText(postTime, "post_time"),
+    effective_time: timeText(effectiveTime, "effective_time"),
+  };
 }
 
 function projectAccount(shard: number, eventNumber: bigint, account: AccountSnapshot): ProjectedDocument {

@@ -3,18 +3,19 @@ import type { Client } from "pg";
 import { uuidToId } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Refusal } from "#lib/refusal.ts";
-import { decodeRefusal, keyText } from "#services/ledger/command-key.ts";
-import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
-import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
+import type { Evaluation } from "#services/ledger/batch.ts";
+import type { CommandKey, CommandOutcome, LedgerCommand } from "#services/ledger/command.ts";
+import { decodeRefusal } from "#services/ledger/command-key.ts";
+import { evaluateCommand } from "#services/ledger/evaluate-command.ts";
 import { type KnownKey, type LockedBatch, lockBatch } from "#services/ledger/lock-batch.ts";
 import {
   type DecidedBatch,
-  type PostColumns,
-  type PostedCommand,
-  postColumns,
-  postTransfers,
+  sendStatements,
+  type WriteStatements,
+  writeStatements,
 } from "#services/ledger/post-transfers.ts";
 import { refusals } from "#services/ledger/refusals.ts";
+import type { BatchEvent } from "#services/ledger/remote-leg.ts";
 import {
   ConnectionLost,
   isConnectionLost,
@@ -24,27 +25,26 @@ import {
   type Shard,
   type Writer,
 } from "#services/ledger/shard.ts";
-import type { TransferCommand, TransferOutcome } from "#services/ledger/transfer.ts";
 
 /**
- * One batch of transfers as one Postgres transaction, in two round trips (design.md, ledger write path):
+ * One batch of commands as one Postgres transaction, in two round trips (design.md, ledger write path):
  *   1. begin, take the keys, lock the accounts, read the clock   (and read the keys that were taken before, if any)
  *   2. write everything, take event numbers, commit
  *
  * Killed before the commit: nothing has happened. Killed after: the repeated command finds its key. When the answer to
- * the commit is lost, the same commands are written again: a key that holds the command's own transfer id says that the
- * first try did commit.
+ * the commit is lost, the same commands are written again: a key that holds the command's own resource id says that the
+ * first try did commit; commands without a key may be done twice.
  */
 const MAX_TRIES_AFTER_LOST_COMMIT = 40;
 const PAUSE_AFTER_LOST_COMMIT_MS = 250;
 
-export async function writeTransfers(
+export async function writeBatch(
   shard: Shard,
   writer: Writer,
   log: Logger,
-  commands: readonly TransferCommand[],
+  commands: readonly LedgerCommand[],
   commitLostBefore = false,
-): Promise<TransferOutcome[]> {
+): Promise<CommandOutcome[]> {
   let commitLost = commitLostBefore;
   for (let tries = 0; ; tries += 1) {
     const attempt = await tryToWrite(shard, writer, log, commands);
@@ -53,7 +53,7 @@ export async function writeTransfers(
         return attempt.outcomes;
       case "nothing_happened":
         // After a lost commit "nothing" speaks of this try only.
-        if (!commitLost) return commands.map(() => refused(attempt.refusal));
+        if (!commitLost) return commands.map(() => ({ kind: "refused", refusal: attempt.refusal, replayed: false }));
         break;
       case "failed":
         return writeHalves(shard, writer, log, commands, commitLost, attempt.error);
@@ -65,13 +65,13 @@ export async function writeTransfers(
         );
         break;
     }
-    if (tries === MAX_TRIES_AFTER_LOST_COMMIT) return commands.map((command) => ({ kind: "unknown", command }));
+    if (tries === MAX_TRIES_AFTER_LOST_COMMIT) return commands.map(() => ({ kind: "unknown" }));
     await sleep(PAUSE_AFTER_LOST_COMMIT_MS);
   }
 }
 
 type Attempt =
-  | { readonly kind: "committed"; readonly outcomes: TransferOutcome[] }
+  | { readonly kind: "committed"; readonly outcomes: CommandOutcome[] }
   | { readonly kind: "nothing_happened"; readonly refusal: Refusal }
   | { readonly kind: "commit_lost" }
   /** Postgres refused a statement: a bug, or a resource that ran out. Nothing has happened. */
@@ -82,25 +82,25 @@ async function writeHalves(
   shard: Shard,
   writer: Writer,
   log: Logger,
-  commands: readonly TransferCommand[],
+  commands: readonly LedgerCommand[],
   commitLost: boolean,
   error: unknown,
-): Promise<TransferOutcome[]> {
+): Promise<CommandOutcome[]> {
   if (commands.length === 1) return [{ kind: "failed", error }];
   log.error(
     { shard: shard.number, commands: commands.length, err: error },
     "Postgres refused a batch: writing its halves",
   );
   const middle = Math.ceil(commands.length / 2);
-  const first = await writeTransfers(shard, writer, log, commands.slice(0, middle), commitLost);
-  return [...first, ...(await writeTransfers(shard, writer, log, commands.slice(middle), commitLost))];
+  const first = await writeBatch(shard, writer, log, commands.slice(0, middle), commitLost);
+  return [...first, ...(await writeBatch(shard, writer, log, commands.slice(middle), commitLost))];
 }
 
 async function tryToWrite(
   shard: Shard,
   writer: Writer,
   log: Logger,
-  commands: readonly TransferCommand[],
+  commands: readonly LedgerCommand[],
 ): Promise<Attempt> {
   let db: Client;
   try {
@@ -119,19 +119,19 @@ async function tryToWrite(
   }
 
   let decided: Decided;
-  let columns: PostColumns;
+  let statements: WriteStatements;
   try {
     decided = decide(commands, batch);
-    columns = postColumns(shard.map.version, decided);
+    statements = writeStatements(shard.map.version, decided);
   } catch (error) {
     // A defect of ours must not leave the keys of this transaction to the next one.
     return giveUp(db, shard, writer, error);
   }
-  if (decided.posted.length === 0 && decided.refusedNow.length === 0) {
+  if (decided.changesNothing) {
     await db.query("rollback").catch(() => writer.discard());
-    return { kind: "committed", outcomes: decided.outcomes };
+    return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };
   }
-  const post = postTransfers(db, columns);
+  const post = sendStatements(db, statements);
   const commit = db.query("commit");
   const [posted, committed] = await Promise.allSettled([post, commit]);
   if (posted.status === "rejected" && !isConnectionLost(posted.reason)) return giveUp(db, shard, writer, posted.reason);
@@ -143,16 +143,7 @@ async function tryToWrite(
   if (committed.value.command !== "COMMIT") {
     return { kind: "failed", error: new Error(`Postgres answered ${committed.value.command} to a commit`) };
   }
-
-  for (const [ordinal, { index, transfer }] of decided.posted.entries()) {
-    decided.outcomes[index] = {
-      kind: "posted",
-      transfer,
-      eventNumber: posted.value + BigInt(ordinal),
-      replayed: false,
-    };
-  }
-  return { kind: "committed", outcomes: decided.outcomes };
+  return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, posted.value)) };
 }
 
 /** Ends the transaction of a batch that has not been committed. */
@@ -171,57 +162,71 @@ async function giveUp(db: Client, shard: Shard, writer: Writer, error: unknown):
   return { kind: "failed", error };
 }
 
+/** An outcome whose event, if it is of this batch, has no number yet. */
+type DecidedOutcome =
+  | (Omit<Extract<CommandOutcome, { kind: "done" }>, "eventNumber"> & { event: BatchEvent | bigint | undefined })
+  | Exclude<CommandOutcome, { kind: "done" }>;
+
 interface Decided extends DecidedBatch {
-  /** One per command, in order; those of `posted` are filled in after the commit. */
-  readonly outcomes: TransferOutcome[];
+  /** One per command, in order. */
+  readonly outcomes: readonly DecidedOutcome[];
+  /** Every command was a replay. */
+  readonly changesNothing: boolean;
 }
 
 /** Decides the commands one by one, in the order of their arrival. */
-function decide(commands: readonly TransferCommand[], batch: LockedBatch): Decided {
-  const outcomes: TransferOutcome[] = [];
-  const posted: PostedCommand[] = [];
-  const refusedNow: { command: TransferCommand; refusal: Refusal; remembered: boolean }[] = [];
-  for (const [index, command] of commands.entries()) {
-    if (!batch.claimed.has(command.transferUuid)) {
-      outcomes.push(replay(command, batch.known.get(keyText(command))));
-      continue;
-    }
-    const evaluation = evaluateTransfer(command, batch.accounts, batch.nowMs);
-    switch (evaluation.kind) {
-      case "posted": {
-        const { transfer, entries, accounts } = evaluation;
-        posted.push({ index, command, transfer, entries, payload: encodeTransferPosted(transfer, entries, accounts) });
-        outcomes.push({ kind: "unknown", command });
-        break;
-      }
-      case "refused":
-        refusedNow.push({ command, refusal: evaluation.refusal, remembered: evaluation.remembered });
-        outcomes.push(refused(evaluation.refusal));
-        break;
-    }
+function decide(commands: readonly LedgerCommand[], { batch, claimed, known }: LockedBatch): Decided {
+  const refusedKeys: { key: CommandKey; refusal: Refusal; remembered: boolean }[] = [];
+  const keyEvents: { key: CommandKey; event: BatchEvent }[] = [];
+  let evaluated = 0;
+  const outcomes = commands.map((command): DecidedOutcome => {
+    const { key } = command;
+    if (key !== undefined && !claimed.has(key.text)) return replay(key, known.get(key.text));
+    evaluated += 1;
+    const evaluation = evaluateCommand(command, batch);
+    if (key !== undefined) noteKey(key, evaluation, refusedKeys, keyEvents);
+    return evaluation.kind === "done" ? { ...evaluation, replayed: false } : refused(evaluation.refusal);
+  });
+  return { outcomes, batch, refusedKeys, keyEvents, changesNothing: evaluated === 0 };
+}
+
+function noteKey(
+  key: CommandKey,
+  evaluation: Evaluation,
+  refusedKeys: { key: CommandKey; refusal: Refusal; remembered: boolean }[],
+  keyEvents: { key: CommandKey; event: BatchEvent }[],
+): void {
+  if (evaluation.kind === "refused") refusedKeys.push({ key, ...evaluation });
+  else if (evaluation.answer.kind !== "transfer" && typeof evaluation.event === "object") {
+    keyEvents.push({ key, event: evaluation.event });
   }
-  return { outcomes, posted, refusedNow, touched: [...batch.accounts.values()].filter(({ touched }) => touched) };
+}
+
+function numbered(outcome: DecidedOutcome, firstNumber: bigint): CommandOutcome {
+  if (outcome.kind !== "done") return outcome;
+  const { answer, event, replayed } = outcome;
+  const eventNumber = typeof event === "object" ? firstNumber + BigInt(event.ordinal) : event;
+  return { kind: "done", answer, eventNumber, replayed };
 }
 
 /** The answer to a command whose key was taken before. */
-function replay(command: TransferCommand, known: KnownKey | undefined): TransferOutcome {
+function replay(key: CommandKey, known: KnownKey | undefined): DecidedOutcome {
   // Taken by a transaction that gave it back, or expired meanwhile: both rare, and the next try finds the key free.
-  if (known === undefined) return refused(refusals.keyBusy(command.key.key));
+  if (known === undefined) return refused(refusals.keyBusy(key.key));
   // Our own first try, whose commit was not answered.
-  const replayed = known.transferUuid !== command.transferUuid;
-  if (!known.fingerprint.equals(command.key.fingerprint)) {
-    const made = known.posted === undefined ? undefined : uuidToId("xfer", known.transferUuid);
-    return refused(refusals.idempotencyKeyReused(command.key.key, "transfer", made));
+  const replayed = known.resourceUuid !== key.resourceUuid;
+  if (!known.fingerprint.equals(key.fingerprint)) {
+    const made =
+      key.makes === undefined || known.refusal !== null ? undefined : uuidToId(key.makes, known.resourceUuid);
+    return refused(refusals.idempotencyKeyReused(key.key, made));
   }
-  if (known.refusal !== null) {
-    return { kind: "refused", refusal: decodeRefusal(known.refusal), replayed };
-  }
-  if (known.posted === undefined) {
-    return { kind: "failed", error: new Error(`key ${command.key.key} has neither a transfer nor a refusal`) };
-  }
-  return { kind: "posted", ...known.posted, replayed };
+  if (known.refusal !== null) return { kind: "refused", refusal: decodeRefusal(known.refusal), replayed };
+  const { transfer, resourceUuid, eventNumber: event } = known;
+  const answer =
+    transfer === undefined ? ({ kind: "resource", resourceUuid } as const) : ({ kind: "transfer", transfer } as const);
+  return { kind: "done", answer, event, replayed };
 }
 
-function refused(refusal: Refusal): TransferOutcome {
+function refused(refusal: Refusal): DecidedOutcome {
   return { kind: "refused", refusal, replayed: false };
 }

@@ -1,0 +1,112 @@
+import type { IdPrefix } from "#lib/ids.ts";
+import type { Refusal } from "#lib/refusal.ts";
+import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
+import type { PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
+
+/**
+ * What a shard can be told to do. Commands of all kinds share one queue and one transaction per batch (group-commit.ts,
+ * write-batch.ts): each names the rows it needs locked (lock-batch.ts) and is decided by a pure function
+ * (evaluate-command.ts).
+ */
+export type LedgerCommand =
+  | TransferCommand
+  | PrepareLegsCommand
+  | PostLegsCommand
+  | ReleaseLegsCommand
+  | AbortTransferCommand
+  | CloseDecisionCommand;
+
+/** An account by its id, and by the UUID that Postgres knows it by. */
+export interface AccountName {
+  readonly id: string;
+  readonly uuid: string;
+}
+
+/** Whose command it is, and under which idempotency key. */
+export interface CommandKey {
+  /** Of the command: its first debit account, the hold, the account or the owner. */
+  readonly bucket: number;
+  readonly caller: string;
+  readonly method: string;
+  readonly key: string;
+  /** SHA-256 of the request's canonical form. */
+  readonly fingerprint: Buffer;
+  /** All of it but the fingerprint: names the key within a shard. */
+  readonly text: string;
+  /**
+   * What the command makes; an id of its own when it makes nothing. Chosen before the first try, so that a repeated write
+   * knows its own key.
+   */
+  readonly resourceUuid: string;
+  /** Undefined when it makes nothing. */
+  readonly makes: IdPrefix | undefined;
+}
+
+/** What every command has. */
+export interface CommandBase {
+  /** Undefined for steps of our own protocols: repeating those is harmless by what they do. */
+  readonly key: CommandKey | undefined;
+  /** What a batch may hold once only: its key, or else a name for what it does. */
+  readonly name: string;
+  /** Postings that it enters, at least 1: how much of a batch it takes. */
+  readonly weight: number;
+  /** Accounts to be locked. */
+  readonly accounts: readonly AccountName[];
+}
+
+/** On a credited shard, before the payer's shard decides: keeps room for what it will post. */
+export interface PrepareLegsCommand extends CommandBase {
+  readonly kind: "prepare_legs";
+  readonly transferId: string;
+  readonly legs: readonly RemoteLeg[];
+}
+
+/** On a credited shard, after the payer's shard has committed. Can not be refused. */
+export interface PostLegsCommand extends CommandBase {
+  readonly kind: "post_legs";
+  readonly transferId: string;
+  /** This shard's transit account of each currency. */
+  readonly transitOf: ReadonlyMap<string, AccountName>;
+}
+
+/** On a credited shard, when the payer's shard will never commit. */
+export interface ReleaseLegsCommand extends CommandBase {
+  readonly kind: "release_legs";
+  readonly transferId: string;
+}
+
+/** On the payer's shard: asks what was decided, and decides against it when nothing was. */
+export interface AbortTransferCommand extends CommandBase {
+  readonly kind: "abort_transfer";
+  readonly transferId: string;
+}
+
+/** On the payer's shard: every leg is posted. */
+export interface CloseDecisionCommand extends CommandBase {
+  readonly kind: "close_decision";
+  readonly transferId: string;
+}
+
+/** What a command that was carried out has to say. */
+export type CommandAnswer =
+  | { readonly kind: "transfer"; readonly transfer: PostedTransfer }
+  /** The resource of the command's key, to be read; of a replay, for commands that make no transfer. */
+  | { readonly kind: "resource"; readonly resourceUuid: string }
+  | { readonly kind: "legs"; readonly legs: readonly LockedLeg[] }
+  | { readonly kind: "decision"; readonly committed: boolean }
+  | { readonly kind: "none" };
+
+/** What became of a command. */
+export type CommandOutcome =
+  | {
+      readonly kind: "done";
+      readonly answer: CommandAnswer;
+      /** Undefined when it made no event. */
+      readonly eventNumber: bigint | undefined;
+      readonly replayed: boolean;
+    }
+  | { readonly kind: "refused"; readonly refusal: Refusal; readonly replayed: boolean }
+  /** It was being written when its time was over. */
+  | { readonly kind: "unknown" }
+  /** Postgres did not take it: a bug, or a resource that ran out. Nothing has happened. */
+  | { readonly kind: "failed"; readonly error: unknown };

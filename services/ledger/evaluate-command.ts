@@ -1,0 +1,23 @@
+import type { Batch, Evaluation } from "#services/ledger/batch.ts";
+import type { LedgerCommand } from "#services/ledger/command.ts";
+import { abortTransfer, closeDecision } from "#services/ledger/evaluate-decision.ts";
+import { postLegs, prepareLegs, releaseLegs } from "#services/ledger/evaluate-legs.ts";
+import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
+
+/** Decides a command against the locked rows, and changes them when it is carried out. Pure: no clock, no database. */
+export function evaluateCommand(command: LedgerCommand, batch: Batch): Evaluation {
+  switch (command.kind) {
+    case "transfer":
+      return evaluateTransfer(command, batch);
+    case "prepare_legs":
+      return prepareLegs(command, batch);
+    case "post_legs":
+      return postLegs(command, batch);
+    case "release_legs":
+      return releaseLegs(command, batch);
+    case "abort_transfer":
+      return abortTransfer(command, batch);
+    case "close_decision":
+      return closeDecision(command, batch);
+  }
+}
