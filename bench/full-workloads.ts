@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import { fundAccounts } from "#bench/fund-accounts.ts";
-import { CALLERS, type Harness, measureChecked, WARM_UP_MS } from "#bench/harness.ts";
+import { CALLERS, type Harness, measureChecked, PAIRS, WARM_UP_MS } from "#bench/harness.ts";
 import { HISTORY_SECONDS, measureHistory, TRANSFERS_PER_SECOND } from "#bench/measure-history.ts";
 import { perSecond, summarize } from "#bench/measurement.ts";
 import { measureMemory } from "#bench/memory.ts";
+import { randomPairs } from "#bench/random-pair.ts";
 import type { Row } from "#bench/table.ts";
 import { checkMeasurement, checkShards, countTransfers } from "#bench/verify.ts";
 import { checkHistory, waitUntilProjected } from "#bench/verify-history.ts";
@@ -101,7 +102,7 @@ async function runHistory(harness: Harness, groups: Parameters<typeof measureHis
 
 async function runUnary(harness: Harness, funded: Parameters<typeof measureHistory>[1][number]): Promise<Row[]> {
   const { stack, client, seconds, say } = harness;
-  const workload = `unary gRPC, ${CALLERS} callers, everything running, ${client.name}`;
+  const workload = `unary gRPC, ${CALLERS} callers, everything running, ${client.names.grpc}`;
   say("unary gRPC with everything running");
   const measurement = await measureChecked(
     harness,
@@ -114,7 +115,8 @@ async function runUnary(harness: Harness, funded: Parameters<typeof measureHisto
         callers: CALLERS,
         warmUpMs: WARM_UP_MS,
         measureMs: seconds * 1000,
-        funded,
+        pairs: randomPairs(funded.accountIds, PAIRS),
+        currency: funded.currency,
       }),
   );
   const startedMs = performance.now();

@@ -20,6 +20,8 @@ export interface Harness {
 }
 
 export const CALLERS = 64;
+/** Enough that taking them in turn is like drawing one for each call: a pair comes again after some seconds. */
+export const PAIRS = 20_000;
 /** Connections open, plans and code get warm, and pages are written whole for the first time after the checkpoint. */
 export const WARM_UP_MS = 2_000;
 /** Between two measurements: the relay catches up, Postgres tidies up. */

@@ -1,7 +1,10 @@
 import { fundAccounts, transferRequest } from "#bench/fund-accounts.ts";
-import { CALLERS, type Harness, measureChecked, WARM_UP_MS } from "#bench/harness.ts";
+import { CALLERS, type Harness, measureChecked, PAIRS, WARM_UP_MS } from "#bench/harness.ts";
+import type { LoadClient } from "#bench/load-client.ts";
+import type { Protocol } from "#bench/load-request.ts";
 import { measureBatches } from "#bench/measure-batches.ts";
 import { type Measurement, median, perSecond, summarize } from "#bench/measurement.ts";
+import { randomPairs } from "#bench/random-pair.ts";
 import { openRawLine } from "#bench/raw-line.ts";
 import type { Row } from "#bench/table.ts";
 import { checkDurable, checkShards, countTransfers } from "#bench/verify.ts";
@@ -30,8 +33,11 @@ export async function runLedgerWorkloads(harness: Harness): Promise<Row[]> {
 
     const measureMs = harness.seconds * 1000;
     const ofLedger = () => countTransfers(stack.shards);
-    const load = (protocol: "grpc" | "rest", address: string) => () =>
-      client.measure({ protocol, address, callers: CALLERS, warmUpMs: WARM_UP_MS, measureMs, funded });
+    const load = (protocol: Protocol, address: string) => () => {
+      const pairs = randomPairs(funded.accountIds, PAIRS);
+      const { currency } = funded;
+      return client.measure({ protocol, address, callers: CALLERS, warmUpMs: WARM_UP_MS, measureMs, pairs, currency });
+    };
     const turns = [
       ["raw", RAW_SEQUENCE, raw.count, () => raw.measure(false, WARM_UP_MS, measureMs)],
       ["raw", RAW_HEAD, raw.count, () => raw.measure(true, WARM_UP_MS, measureMs)],
@@ -53,7 +59,7 @@ export async function runLedgerWorkloads(harness: Harness): Promise<Row[]> {
     }
     say("checking: sums, balances against entries, everything published");
     await checkShards(stack.shards);
-    return toRows(measured, client.name);
+    return toRows(measured, client.names);
   } finally {
     ledger.close();
   }
@@ -65,20 +71,21 @@ const UNARY = `unary gRPC, ${CALLERS} callers`;
 const REST = `REST through Envoy, ${CALLERS} callers`;
 const BATCH = "batches of 1,000 by gRPC";
 
-function toRows(measured: ReadonlyMap<string, readonly Measurement[]>, client: string): Row[] {
+function toRows(measured: ReadonlyMap<string, readonly Measurement[]>, clients: LoadClient["names"]): Row[] {
   const ratesOf = (name: string) => (measured.get(name) ?? []).map(perSecond);
   // The raw line is the faster one of each round.
   const sequence = ratesOf(RAW_SEQUENCE);
   const raw = ratesOf(RAW_HEAD).map((rate, round) => Math.max(rate, sequence[round] ?? 0));
-  const minima = new Map([
-    [UNARY, UNARY_RATIO_MIN],
-    [REST, REST_RATIO_MIN],
+  const compared = new Map([
+    [UNARY, { minimum: UNARY_RATIO_MIN, client: clients.grpc }],
+    [REST, { minimum: REST_RATIO_MIN, client: clients.rest }],
   ]);
   return [...measured].map(([name, measurements]) => {
-    const workload = minima.has(name) ? `${name}, ${client}` : name;
-    const row = { workload, summary: summarize(measurements) };
-    const minimum = minima.get(name);
-    if (minimum === undefined || raw.length === 0) return row;
+    const summary = summarize(measurements);
+    const { minimum, client } = compared.get(name) ?? {};
+    if (minimum === undefined) return { workload: name, summary };
+    const row = { workload: `${name}, ${client}`, summary };
+    if (raw.length === 0) return row;
     const ratio = median(ratesOf(name).map((rate, round) => rate / (raw[round] ?? Number.NaN)));
     return { ...row, ratio, bound: `>= ${minimum}`, met: ratio >= minimum };
   });

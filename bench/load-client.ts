@@ -1,116 +1,109 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { goEnvironment, loadClientFile } from "#bench/config.ts";
-import type { Funded } from "#bench/fund-accounts.ts";
+import { GHZ_VERSION, goEnvironment, loadClientFile } from "#bench/config.ts";
+import { installGhz, measureWithGhz } from "#bench/ghz.ts";
+import { EXTRA_MS, type Load, type Protocol } from "#bench/load-request.ts";
 import type { Measurement } from "#bench/measurement.ts";
+import { runProgram } from "#bench/run-program.ts";
 import { localFolder } from "#infra/local/paths.mjs";
 
-/** The closed-loop load: a process of its own, in Go where there is Go, else in Node. Both take the same flags. */
+/**
+ * The closed-loop load, from a process of its own: each caller sends its next transfer when the last one was answered, and
+ * calls under way at the end are waited for. Where there is Go: ghz for gRPC, bench/load for REST; else Node for both.
+ */
 export interface LoadClient {
-  /** For the table. */
-  readonly name: string;
+  /** For the table: who makes the load of a protocol. */
+  readonly names: Readonly<Record<Protocol, string>>;
   measure(load: Load): Promise<Measurement>;
 }
 
-export interface Load {
-  readonly protocol: "grpc" | "rest";
-  /** host:port */
-  readonly address: string;
-  readonly callers: number;
-  readonly warmUpMs: number;
-  readonly measureMs: number;
-  readonly funded: Funded;
+type Measure = (load: Load) => Promise<Measurement>;
+
+interface Client {
+  readonly name: string;
+  readonly measure: Measure;
 }
 
 const GO_FOLDER = new URL("load/", import.meta.url);
 const NODE_CLIENT_FILE = new URL("node-client.ts", import.meta.url);
-/** Beyond the time that was asked for: for connecting, and for the last answers. */
-const EXTRA_MS = 30_000;
 
+/** What our own clients print. */
 interface Report {
   readonly acknowledged: number;
   readonly failed: number;
   readonly first_failures: readonly string[] | null;
 }
 
-/** Builds the Go client; says why and takes the Node client when that does not work. */
+/** Builds the Go clients; says why and takes the Node client when that does not work. */
 export async function openLoadClient(signal: AbortSignal, say: (line: string) => void): Promise<LoadClient> {
-  say("building the load client (the first time fetches its Go modules)");
-  const build = await run("go", ["build", "-o", loadClientFile, "."], signal, { cwd: GO_FOLDER, env: goEnvironment() });
-  signal.throwIfAborted();
-  if (build.code === 0) {
-    const version = await run("go", ["env", "GOVERSION"], signal, { cwd: GO_FOLDER, env: goEnvironment() });
-    return client(`grpc-go client (${version.stdout.trim()})`, loadClientFile, [], signal);
-  }
-  say(`no Go client, so the load comes from a slower one in Node: ${build.stderr.trim() || build.failure}`);
-  return client(`grpc-js client (Node ${process.version})`, process.execPath, [NODE_CLIENT_FILE.pathname], signal);
-}
-
-function client(name: string, command: string, firstArgs: readonly string[], signal: AbortSignal): LoadClient {
+  const { grpc, rest } = await openClients(signal, say);
   return {
-    name,
-    async measure(load) {
-      const folder = mkdtempSync(join(localFolder, "bench-load-"));
-      try {
-        const accounts = join(folder, "accounts");
-        const latencies = join(folder, "latencies");
-        writeFileSync(accounts, load.funded.accountIds.join("\n"));
-        const flags = {
-          protocol: load.protocol,
-          address: load.address,
-          accounts,
-          latencies,
-          currency: load.funded.currency,
-          callers: load.callers,
-          "warm-up-ms": load.warmUpMs,
-          "measure-ms": load.measureMs,
-        };
-        const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
-        const timeout = load.warmUpMs + load.measureMs + EXTRA_MS;
-        const ended = await run(command, [...firstArgs, ...args], signal, { timeout });
-        if (ended.code !== 0) throw new Error(`the load client failed: ${ended.stderr.trim() || ended.failure}`);
-        const { acknowledged, failed, first_failures } = JSON.parse(ended.stdout) as Report;
-        const bytes = readFileSync(latencies);
-        const latenciesUs = Uint32Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readUInt32LE(4 * index));
-        return { acknowledged, failed, firstFailures: first_failures ?? [], measuredMs: load.measureMs, latenciesUs };
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
-    },
+    names: { grpc: grpc.name, rest: rest.name },
+    measure: (load) => (load.protocol === "grpc" ? grpc : rest).measure(load),
   };
 }
 
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-  /** Why it has no exit code. */
-  readonly failure: string;
+async function openClients(signal: AbortSignal, say: (line: string) => void): Promise<Record<Protocol, Client>> {
+  const inNode = (protocol: Protocol): Client => ({
+    name: `own client in Node (${process.version})`,
+    measure: ownClient(process.execPath, [NODE_CLIENT_FILE.pathname, `--protocol=${protocol}`], signal),
+  });
+  const clients = { grpc: inNode("grpc"), rest: inNode("rest") };
+  const version = await runProgram("go", ["env", "GOVERSION"], signal, { cwd: GO_FOLDER, env: goEnvironment() });
+  signal.throwIfAborted();
+  if (version.code !== 0) {
+    say(`no Go, so the load comes from a slower client in Node: ${version.stderr.trim() || version.failure}`);
+    return clients;
+  }
+
+  say("building the load clients (ghz takes a minute or two, once)");
+  const ghz = await installGhz(signal);
+  signal.throwIfAborted();
+  if (ghz === "installed")
+    clients.grpc = { name: `ghz ${GHZ_VERSION}`, measure: (load) => measureWithGhz(load, signal) };
+  else say(`no ghz, so the gRPC load comes from a slower client in Node: ${ghz.failure}`);
+
+  const build = await runProgram("go", ["build", "-o", loadClientFile, "."], signal, {
+    cwd: GO_FOLDER,
+    env: goEnvironment(),
+  });
+  signal.throwIfAborted();
+  if (build.code === 0) {
+    const name = `own client in Go (${version.stdout.trim()})`;
+    clients.rest = { name, measure: ownClient(loadClientFile, [], signal) };
+  } else {
+    say(`no Go client, so the REST load comes from a slower one in Node: ${build.stderr.trim() || build.failure}`);
+  }
+  return clients;
 }
 
-function run(
-  command: string,
-  args: readonly string[],
-  signal: AbortSignal,
-  options: { cwd?: URL; env?: NodeJS.ProcessEnv; timeout?: number },
-): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child: ChildProcess = spawn(command, args, { ...options, signal, stdio: ["ignore", "pipe", "pipe"] });
-    let stdout = "";
-    let stderr = "";
-    let failure = "";
-    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      stdout += text;
-    });
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      stderr += text;
-    });
-    child.on("error", (error) => {
-      failure = error.message;
-      // Not found: there will be no "close".
-      if (child.pid === undefined) resolve({ code: null, stdout, stderr, failure });
-    });
-    child.on("close", (code, ending) => resolve({ code, stdout, stderr, failure: failure || `ended by ${ending}` }));
-  });
+/** A client of ours: bench/load and bench/node-client.ts take the same flags. */
+function ownClient(command: string, firstArgs: readonly string[], signal: AbortSignal): Measure {
+  return async (load) => {
+    const folder = mkdtempSync(join(localFolder, "bench-load-"));
+    try {
+      const pairs = join(folder, "pairs");
+      const latencies = join(folder, "latencies");
+      writeFileSync(pairs, load.pairs.map((pair) => pair.join(" ")).join("\n"));
+      const flags = {
+        address: load.address,
+        pairs,
+        latencies,
+        currency: load.currency,
+        callers: load.callers,
+        "warm-up-ms": load.warmUpMs,
+        "measure-ms": load.measureMs,
+      };
+      const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+      const timeout = load.warmUpMs + load.measureMs + EXTRA_MS;
+      const ended = await runProgram(command, [...firstArgs, ...args], signal, { timeout });
+      if (ended.code !== 0) throw new Error(`the load client failed: ${ended.stderr.trim() || ended.failure}`);
+      const { acknowledged, failed, first_failures } = JSON.parse(ended.stdout) as Report;
+      const bytes = readFileSync(latencies);
+      const latenciesUs = Uint32Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readUInt32LE(4 * index));
+      return { acknowledged, failed, firstFailures: first_failures ?? [], measuredMs: load.measureMs, latenciesUs };
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  };
 }

@@ -92,7 +92,7 @@ async function main(): Promise<number> {
     if (others > DISTURBED_FROM_PROCESSORS) {
       machine.push(`DISTURBED: other programs took up to ${others.toFixed(1)} processors: these figures do not count`);
     }
-    if (args.json) process.stdout.write(`${JSON.stringify({ machine, client: client.name, rows }, undefined, 2)}\n`);
+    if (args.json) process.stdout.write(`${JSON.stringify({ machine, clients: client.names, rows }, undefined, 2)}\n`);
     else process.stdout.write(`\n${machine.join("\n")}\n\n${formatTable(rows)}\n`);
     return args.strict && rows.some(({ met }) => met === false) ? 1 : 0;
   } catch (error) {

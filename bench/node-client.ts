@@ -1,25 +1,21 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { transferRequest } from "#bench/fund-accounts.ts";
+import { AMOUNT_MINOR_UNITS, CALL_TIMEOUT_MS, FAILURES_SHOWN, type Pair } from "#bench/load-request.ts";
 import { postTransfer } from "#bench/post-transfer.ts";
-import { randomPair } from "#bench/random-pair.ts";
 import { openRest } from "#bench/rest.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
 import { LedgerServiceClient, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
-/** The load client for machines without Go; same flags and same output as bench/load/main.go. */
+/** The load client for machines without Go: `--protocol`, and otherwise the flags and the output of bench/load/main.go. */
 
-const AMOUNT_MINOR_UNITS = 1n;
-const CALL_TIMEOUT_MS = 10_000;
-const FAILURES_SHOWN = 3;
-
-type MakeTransfer = (debit: string, credit: string) => Promise<void>;
+type MakeTransfer = (...pair: Pair) => Promise<void>;
 
 const { values: flags } = parseArgs({
   options: {
     protocol: { type: "string", default: "grpc" },
     address: { type: "string", default: "" },
-    accounts: { type: "string", default: "" },
+    pairs: { type: "string", default: "" },
     latencies: { type: "string", default: "" },
     currency: { type: "string", default: "EUR" },
     callers: { type: "string", default: "64" },
@@ -27,12 +23,15 @@ const { values: flags } = parseArgs({
     "measure-ms": { type: "string", default: "10000" },
   },
 });
-const accounts = readFileSync(flags.accounts, "utf8").split("\n");
+const pairs = readFileSync(flags.pairs, "utf8")
+  .split("\n")
+  .map((line) => line.split(" ") as unknown as Pair);
 const transfer = flags.protocol === "rest" ? restCaller() : grpcCaller();
 const measureFromMs = performance.now() + Number(flags["warm-up-ms"]);
 const endMs = measureFromMs + Number(flags["measure-ms"]);
 const latenciesUs: number[] = [];
 const firstFailures: string[] = [];
+let turn = 0;
 let acknowledged = 0;
 let failed = 0;
 
@@ -43,8 +42,9 @@ process.exit(0);
 
 async function work(): Promise<void> {
   for (let sentMs = performance.now(); sentMs < endMs; sentMs = performance.now()) {
+    const pair = pairs[turn++ % pairs.length] as Pair;
     try {
-      await transfer(...randomPair(accounts));
+      await transfer(...pair);
     } catch (error) {
       failed += 1;
       if (failed <= FAILURES_SHOWN) firstFailures.push(String(error));

@@ -1,8 +1,9 @@
-// Closed-loop load for the ledger: each caller sends its next transfer when the last one was answered.
+// Closed-loop load through REST: each caller sends its next transfer when the last one was answered, and the answers of
+// those under way at the end are waited for, so that what was acknowledged is known exactly.
 //
-// A client of its own because it shares the machine with what it measures: requests are encoded by hand and answers are
-// looked at only as far as needed, so that a call costs the client little. bench/node-client.ts has the same flags and
-// the same output, for machines without Go.
+// A client of its own because it shares the machine with what it measures: answers are looked at only as far as needed,
+// so that a call costs the client little. bench/node-client.ts has the same flags and the same output, for machines
+// without Go.
 package main
 
 import (
@@ -18,9 +19,9 @@ import (
 	"time"
 )
 
-// A caller makes one transfer; the error says why it was not posted.
-type caller interface {
-	transfer(debit, credit, idempotencyKey string) error
+// Who pays whom.
+type pair struct {
+	debit, credit string
 }
 
 type report struct {
@@ -33,9 +34,8 @@ type report struct {
 const failuresShown = 3
 
 func main() {
-	protocol := flag.String("protocol", "grpc", "grpc or rest")
 	address := flag.String("address", "", "host:port")
-	accountsFile := flag.String("accounts", "", "file with one account id per line")
+	pairsFile := flag.String("pairs", "", "file with the accounts of a transfer per line: debit, space, credit; used in turn")
 	currency := flag.String("currency", "EUR", "of all accounts")
 	callers := flag.Int("callers", 64, "how many at the same time")
 	warmUpMs := flag.Int("warm-up-ms", 1000, "not measured")
@@ -43,12 +43,9 @@ func main() {
 	latenciesFile := flag.String("latencies", "", "file for the measured latencies: microseconds, uint32 little-endian")
 	flag.Parse()
 
-	accounts, err := readLines(*accountsFile)
+	pairs, err := readPairs(*pairsFile)
 	exitOn(err)
-	if len(accounts) < 2 {
-		exitOn(fmt.Errorf("%s has fewer than two accounts", *accountsFile))
-	}
-	opened, closeAll, err := openCallers(*protocol, *address, *currency, *callers)
+	opened, closeAll, err := openCallers(*address, *currency, *callers)
 	exitOn(err)
 	defer closeAll()
 
@@ -57,6 +54,7 @@ func main() {
 	end := measureFrom.Add(time.Duration(*measureMs) * time.Millisecond)
 	var result report
 	var acknowledged, failed atomic.Int64
+	var turn atomic.Uint64
 	var lock sync.Mutex
 	var latencies []uint32
 	var running sync.WaitGroup
@@ -66,14 +64,10 @@ func main() {
 			defer running.Done()
 			var own []uint32
 			for time.Now().Before(end) {
-				debit := rand.IntN(len(accounts))
-				credit := rand.IntN(len(accounts) - 1)
-				if credit >= debit {
-					credit++
-				}
+				next := pairs[(turn.Add(1)-1)%uint64(len(pairs))]
 				key := newKey()
 				sent := time.Now()
-				err := c.transfer(accounts[debit], accounts[credit], key)
+				err := c.transfer(next, key)
 				answered := time.Now()
 				if err != nil {
 					if failed.Add(1) <= failuresShown {
@@ -107,16 +101,6 @@ func main() {
 	exitOn(json.NewEncoder(os.Stdout).Encode(result))
 }
 
-func openCallers(protocol, address, currency string, count int) ([]caller, func(), error) {
-	switch protocol {
-	case "grpc":
-		return openGrpcCallers(address, currency, count)
-	case "rest":
-		return openRestCallers(address, currency, count)
-	}
-	return nil, nil, fmt.Errorf("the protocol is grpc or rest, not %q", protocol)
-}
-
 // A random UUID, version 4, as clients choose them.
 func newKey() string {
 	high, low := rand.Uint64(), rand.Uint64()
@@ -124,9 +108,20 @@ func newKey() string {
 		high>>32, high>>16&0xffff, high&0xfff, low>>48&0x3fff|0x8000, low&0xffffffffffff)
 }
 
-func readLines(file string) ([]string, error) {
+func readPairs(file string) ([]pair, error) {
 	text, err := os.ReadFile(file)
-	return strings.Fields(string(text)), err
+	if err != nil {
+		return nil, err
+	}
+	ids := strings.Fields(string(text))
+	if len(ids) == 0 || len(ids)%2 != 0 {
+		return nil, fmt.Errorf("%s holds %d account ids, which are no pairs", file, len(ids))
+	}
+	pairs := make([]pair, len(ids)/2)
+	for index := range pairs {
+		pairs[index] = pair{debit: ids[2*index], credit: ids[2*index+1]}
+	}
+	return pairs, nil
 }
 
 func exitOn(err error) {

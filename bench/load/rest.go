@@ -10,8 +10,11 @@ import (
 	"time"
 )
 
+const callTimeout = 10 * time.Second
+const amountMinorUnits = 1
+
 // Each caller has a connection of its own and keeps it (HTTP/1.1 keep-alive).
-type restCaller struct {
+type caller struct {
 	address    string
 	currency   string
 	connection net.Conn
@@ -20,8 +23,8 @@ type restCaller struct {
 	request    bytes.Buffer
 }
 
-func openRestCallers(address, currency string, count int) ([]caller, func(), error) {
-	callers := make([]caller, count)
+func openCallers(address, currency string, count int) ([]*caller, func(), error) {
+	callers := make([]*caller, count)
 	connections := make([]net.Conn, 0, count)
 	for index := range callers {
 		connection, err := net.Dial("tcp", address)
@@ -29,7 +32,7 @@ func openRestCallers(address, currency string, count int) ([]caller, func(), err
 			return nil, nil, err
 		}
 		connections = append(connections, connection)
-		callers[index] = &restCaller{
+		callers[index] = &caller{
 			address: address, currency: currency, connection: connection, reader: bufio.NewReader(connection),
 		}
 	}
@@ -40,11 +43,12 @@ func openRestCallers(address, currency string, count int) ([]caller, func(), err
 	}, nil
 }
 
-func (c *restCaller) transfer(debit, credit, idempotencyKey string) error {
+// The error says why the transfer was not posted.
+func (c *caller) transfer(accounts pair, idempotencyKey string) error {
 	c.body.Reset()
 	fmt.Fprintf(&c.body,
 		`{"postings":[{"debit_account_id":"%s","credit_account_id":"%s","amount_minor_units":"%d","currency":"%s"}]}`,
-		debit, credit, amountMinorUnits, c.currency)
+		accounts.debit, accounts.credit, amountMinorUnits, c.currency)
 	c.request.Reset()
 	fmt.Fprintf(&c.request,
 		"POST /v1/ledger/transfers HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n",

@@ -1,0 +1,28 @@
+/** What a workload wants of the load client. */
+export interface Load {
+  readonly protocol: Protocol;
+  /** host:port */
+  readonly address: string;
+  readonly callers: number;
+  readonly warmUpMs: number;
+  readonly measureMs: number;
+  /**
+   * Who pays whom: each call takes the next one, and after the last the first again. So there must be enough of them, in
+   * random order, that a call does not know it from pairs that are drawn for it.
+   */
+  readonly pairs: readonly Pair[];
+  /** Of all accounts. */
+  readonly currency: string;
+}
+
+export type Protocol = "grpc" | "rest";
+export type Pair = readonly [debitAccountId: string, creditAccountId: string];
+
+/** What a load client may take beyond the time that was asked for: for connecting, and for the last answers. */
+export const EXTRA_MS = 30_000;
+/** Each transfer's amount. */
+export const AMOUNT_MINOR_UNITS = 1n;
+/** When a caller gives up. */
+export const CALL_TIMEOUT_MS = 10_000;
+/** How many messages of failed calls are kept. */
+export const FAILURES_SHOWN = 3;
