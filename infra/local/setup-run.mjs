@@ -18,6 +18,8 @@ import { endLeftoverTools, endTools, SetupError } from "#infra/local/setup-tools
 const DISK_MIN_BYTES = 3 * 1024 ** 3;
 /** npm, pip, Maven and buf side by side. */
 const MEMORY_MIN_BYTES = 1 * 1024 ** 3;
+/** The unit of stat, whatever the disk's own blocks are. */
+const BYTES_PER_BLOCK = 512;
 /** As long as the slowest set-up that another process may be in. */
 const LOCK_TIMEOUT_MS = 15 * 60_000;
 const lockFile = join(toolsFolder, "setup.lock");
@@ -54,14 +56,14 @@ function isDone(step) {
   }
 }
 
-/** The bytes of all files below a folder; 0 when it is not there. @param {string} folder @returns {number} */
+/** What all files below a folder take on the disk; 0 when it is not there. @param {string} folder @returns {number} */
 function bytesBelow(folder) {
   let bytes = 0;
   try {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) bytes += bytesBelow(path);
-      else if (entry.isFile()) bytes += statSync(path).size;
+      else if (entry.isFile()) bytes += statSync(path).blocks * BYTES_PER_BLOCK;
     }
   } catch {
     // Not there yet, or just moved: it is counted the next time.
