@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { auditJson, auditReport, auditVerdict } from "#cli/audit-report.ts";
+import { auditVerify } from "#cli/audit-verify.ts";
 import { OPTIONAL_COLUMNS, REQUIRED_COLUMNS } from "#cli/bank-transaction.ts";
 import { runDemo } from "#cli/demo.ts";
 import { demoFaults, historyReport, linesToTry, moneyTable, statement } from "#cli/demo-report.ts";
@@ -8,6 +10,8 @@ import { readHistory } from "#cli/history.ts";
 import { importFile, Stopped } from "#cli/import.ts";
 import { importJson, importReport, isComplete } from "#cli/import-report.ts";
 import { GaveUp, Interrupted } from "#cli/patience.ts";
+import { auditorShards } from "#cli/shard-connections.ts";
+import { type Anchor, MAX_PROBLEMS } from "#cli/verify-events.ts";
 import { Problem } from "#infra/local/problem.ts";
 
 /** The command line: reads arguments, runs a command, and says by the exit status how it went. */
@@ -30,6 +34,16 @@ date, within a day in the file's order. A bad row is left out and named by its l
 
 Exit status: 0 everything is in and adds up; 1 rows were left out, something differs, or it was cut off by a failure;
 2 nothing could be imported; 130 stopped by Ctrl-C (repeat the command to go on).`;
+
+const AUDIT_HELP = `
+Each event has a hash, and the hashes of each shard form a chain, which the relay seals (docs/audit.md). This command reads
+all events and seals, computes all hashes again, and names what was altered, removed, added or swapped, up to ${MAX_PROBLEMS}
+problems of each shard. It changes nothing and may run at any time.
+
+Which databases: LEDGERMESH_AUDIT_SHARDS, connection strings of all shards (a role that may read, such as auditor), shard 1
+first, with commas between them; without it, the local stack.
+
+Exit status: 0 everything is as it was sealed; 1 problems were found; 2 something could not be checked; 130 stopped by Ctrl-C.`;
 
 const interrupted = new AbortController();
 // The first Ctrl-C ends the work in order; the second ends the process, since the listener is gone.
@@ -60,6 +74,16 @@ function commands(): Command {
     .option("--ledger <host:port>", "the ledger's gRPC address", parseAddress, defaultLedger())
     .option("--gateway <url>", "the REST base URL", defaultGateway())
     .action(demoCommand);
+  program
+    .command("audit")
+    .description("Show that the log of events is as it was written.")
+    .command("verify")
+    .description("Hold every event against its seal; name what was altered, removed, added or swapped.")
+    .option("--expect <shard:number:hash>", "a chain hash written down earlier must still hold (repeatable)", anchors)
+    .option("--stack <name>", "a local stack instead of the environment's databases")
+    .option("--json", "print the result as one JSON object; progress goes to standard error")
+    .addHelpText("after", AUDIT_HELP)
+    .action(auditVerifyCommand);
   return program;
 }
 
@@ -104,6 +128,32 @@ async function demoCommand(options: {
   const faults = demoFaults(result);
   if (faults.length > 0) say(`NOT OK:\n${faults.join("\n")}`);
   if (faults.length > 0 || history.fault) process.exitCode = EXIT_INCOMPLETE;
+}
+
+async function auditVerifyCommand(options: {
+  readonly expect?: readonly Anchor[];
+  readonly stack?: string;
+  readonly json?: true;
+}): Promise<void> {
+  const result = await auditVerify({
+    shards: auditorShards(options.stack),
+    anchors: options.expect ?? [],
+    signal: interrupted.signal,
+    screen: process.stderr,
+  });
+  process.stdout.write(options.json === true ? auditJson(result) : auditReport(result));
+  const verdict = auditVerdict(result);
+  if (verdict !== "OK") process.exitCode = verdict === "NOT_OK" ? EXIT_INCOMPLETE : EXIT_IMPOSSIBLE;
+}
+
+function anchors(text: string, before: readonly Anchor[] = []): readonly Anchor[] {
+  const match = /^([1-9]\d{0,4}):(\d{1,18}):([0-9a-f]{64})$/i.exec(text);
+  if (match === null)
+    throw new InvalidArgumentError(
+      "It must be SHARD:NUMBER:HASH as the audit prints it, the hash of 64 digits 0-9, a-f.",
+    );
+  const [, shard, number, hash] = match as unknown as [string, string, string, string];
+  return [...before, { shard: Number(shard), number: BigInt(number), chainHash: Buffer.from(hash, "hex") }];
 }
 
 function wholeNumber(first: number, last: number): (text: string) => number {
