@@ -37,6 +37,10 @@ function account(change: Partial<LockedAccount> = {}, bucket = 1): LockedAccount
 
 type Move = [debit: LockedAccount, credit: LockedAccount, amountMinorUnits: bigint];
 
+function accountsOf([debit, credit]: Move): LockedAccount[] {
+  return [debit, credit];
+}
+
 function batchOf(accounts: readonly LockedAccount[]): Batch {
   return {
     nowMs: NOW_MS,
@@ -64,7 +68,7 @@ function commandOf(moves: Move[], change: Partial<TransferCommand> = {}): Transf
     key,
     name: key.text,
     weight: moves.length,
-    accounts: moves.flat(),
+    accounts: moves.flatMap(accountsOf),
     transferId: newId("xfer", 1),
     transferUuid: "",
     bucket: 1,
@@ -95,7 +99,7 @@ function commandOf(moves: Move[], change: Partial<TransferCommand> = {}): Transf
 }
 
 function evaluate(moves: Move[], change: Partial<TransferCommand> = {}) {
-  const batch = batchOf(moves.flat());
+  const batch = batchOf(moves.flatMap(accountsOf));
   return { ...evaluateTransfer(commandOf(moves, change), batch), batch };
 }
 
