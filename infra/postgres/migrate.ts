@@ -36,7 +36,9 @@ async function migrateShard(shard: number, connectionString: string, config: Mig
   await db.connect();
   try {
     await db.query("select pg_advisory_lock($1)", [MIGRATION_LOCK]);
+    await db.query("begin");
     await applyRoles(db, config.passwordOf);
+    await db.query("commit");
     const applied = await runner({
       dbClient: db,
       dir: MIGRATIONS_FOLDER,
@@ -73,6 +75,8 @@ async function createPartitions(db: Client): Promise<void> {
 }
 
 async function applyRoles(db: Client, passwordOf: (role: string) => string): Promise<void> {
+  // Roles belong to the whole cluster, the migration lock to one database of it.
+  await db.query("lock table pg_authid in share row exclusive mode");
   for (const [role, settings] of Object.entries(ROLES)) {
     const name = escapeIdentifier(role);
     const { rowCount } = await db.query("select from pg_roles where rolname = $1", [role]);
