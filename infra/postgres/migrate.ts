@@ -12,9 +12,6 @@ import { type BucketRange, evenBucketRanges, readBucketMap } from "#lib/shards.t
 const MIGRATIONS_FOLDER = "infra/postgres/migrations";
 const FUNCTION_FILES = ["infra/postgres/*.sql", "services/*/*.sql"];
 const MIGRATION_LOCK = 7_236_001;
-const MONTHLY_TABLES = ["entries", "transfers", "events"];
-/** Months made ahead, the current one not counted. */
-const MONTHS_AHEAD = 3;
 const FIRST_MAP_VERSION = 1;
 
 /** A stopped process must not hold locks: Postgres ends what takes longer. Reads of reports need no such role. */
@@ -62,15 +59,13 @@ async function migrateShard(shard: number, connectionString: string, config: Mig
   }
 }
 
+/** Each in a transaction of its own. What others keep busy is left to the ledger's worker. */
 async function createPartitions(db: Client): Promise<void> {
-  for (const parent of MONTHLY_TABLES) {
-    for (let ahead = 0; ahead <= MONTHS_AHEAD; ahead += 1) {
-      await db.query(
-        `select ledger.create_month_partition($1,
-                  (date_trunc('month', now() at time zone 'UTC') + make_interval(months => $2))::date)`,
-        [parent, ahead],
-      );
-    }
+  const { rows } = await db.query<{ parent: string; month: string }>(
+    "select parent, month::text from ledger.due_month_partitions() order by month, parent",
+  );
+  for (const { parent, month } of rows) {
+    await db.query("select from ledger.make_month_partition($1, $2)", [parent, month]);
   }
 }
 

@@ -16,6 +16,7 @@ import { createTransfer } from "#services/ledger/create-transfer.ts";
 import { getAccount } from "#services/ledger/get-account.ts";
 import { getTransfer } from "#services/ledger/get-transfer.ts";
 import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
+import { maintain } from "#services/ledger/maintenance.ts";
 import { recover } from "#services/ledger/recover.ts";
 import { openShard } from "#services/ledger/shard.ts";
 import { shardHandle } from "#services/ledger/shard-handle.ts";
@@ -49,13 +50,14 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   };
   const stopping = new AbortController();
   const recovering = recover(ctx, stopping.signal);
+  const maintaining = maintain(handles, settings.keyRetentionDays, log, stopping.signal);
   const server = await startGrpcServer(settings.grpcPort, [{ definition: LedgerServiceService, handlers }]);
   return {
     notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {
       await server.stop();
       stopping.abort();
-      await recovering;
+      await Promise.all([recovering, maintaining]);
       await Promise.all(handles.flatMap(({ commands, accounts }) => [commands.drained(), accounts.drained()]));
       await hints.close();
       await Promise.all(handles.map(({ shard }) => shard.close()));

@@ -1,0 +1,47 @@
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { promisify } from "node:util";
+import { Client } from "pg";
+import { migrationEnvironment } from "#infra/local/endpoints.ts";
+import { rolePassword } from "#infra/local/secrets.ts";
+import { postgres, stack, stackName } from "#tests/stack.ts";
+
+export interface ScratchDatabase {
+  /** Connection strings as superuser and as the ledger. */
+  readonly superuser: string;
+  readonly ledger: string;
+  drop(): Promise<void>;
+}
+
+/** A database of its own on the Postgres of shard 1, set up by the migrations as the only shard of a system. */
+export async function scratchDatabase(): Promise<ScratchDatabase> {
+  const name = `scratch_${randomBytes(6).toString("hex")}`;
+  await postgres(1).query(`create database ${name}`);
+  const url = new URL(stack.shards[0] as string);
+  url.pathname = `/${name}`;
+  const superuser = url.href;
+  await promisify(execFile)(process.execPath, ["infra/postgres/migrate.ts"], {
+    env: { ...migrationEnvironment(stackName), LEDGERMESH_MIGRATE_SHARDS: superuser },
+  });
+  url.username = "ledger";
+  url.password = rolePassword(stackName, "ledger");
+  return {
+    superuser,
+    ledger: url.href,
+    async drop() {
+      // A pool of another process may be connected to it still.
+      await postgres(1).query(`drop database ${name} with (force)`);
+    },
+  };
+}
+
+/** A connection that ends with `use`. */
+export async function withConnection<Value>(url: string, use: (db: Client) => Promise<Value>): Promise<Value> {
+  const db = new Client({ connectionString: url });
+  await db.connect();
+  try {
+    return await use(db);
+  } finally {
+    await db.end();
+  }
+}
