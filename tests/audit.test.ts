@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { type Client, Pool } from "pg";
 import { auditReport, auditVerdict } from "#cli/audit-report.ts";
@@ -364,6 +365,16 @@ test("the list of problems is bounded, and all are counted", async () => {
     lastNumber: 31n,
     message: "event 31 (transfer_posted of xfer_31) is not as it was sealed",
   });
+});
+
+test("every reason is explained to auditors, and no other", () => {
+  const [, union] = /export type ProblemReason =([^;]+);/.exec(readFileSync("cli/verify-events.ts", "utf8")) ?? [];
+  const reasons = [...(union ?? "").matchAll(/"([A-Z_]+)"/g)].map(([, reason]) => reason);
+  const listed = [...readFileSync("docs/audit.md", "utf8").matchAll(/^\| `([A-Z_]+)` \|/gm)].map(
+    ([, reason]) => reason,
+  );
+  assert.ok(reasons.length > 10);
+  assert.deepEqual(listed, reasons);
 });
 
 interface Run {
