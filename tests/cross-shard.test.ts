@@ -19,6 +19,7 @@ import {
   openFunded,
   postgres,
   readAccount,
+  setStatus,
   transfer,
   transferRequest,
 } from "#tests/stack.ts";
@@ -97,14 +98,10 @@ test("one transfer credits accounts on three shards and the payer's own, all or 
 
 test("what another shard refuses is refused, remembered under the key, and gives its room back", async () => {
   const [payer, frozen, full] = [await openFunded(100n), await openAccount({}, 2), await openAccount({}, 2)];
-  await postgres(2).query("update ledger.accounts set status = 'FROZEN' where account_id = $1", [
-    parseId(frozen.accountId)?.uuid,
-  ]);
+  await setStatus("freeze", frozen.accountId);
   const request = transferRequest(payer.accountId, frozen.accountId, 1n);
   await assert.rejects(call(ledger, ledger.createTransfer, request), { code: 9, reason: "ACCOUNT_FROZEN" });
-  await postgres(2).query("update ledger.accounts set status = 'ACTIVE' where account_id = $1", [
-    parseId(frozen.accountId)?.uuid,
-  ]);
+  await setStatus("unfreeze", frozen.accountId);
   await assert.rejects(call(ledger, ledger.createTransfer, request), {
     code: 9,
     reason: "ACCOUNT_FROZEN",

@@ -56,8 +56,12 @@ const OFFENDERS: Readonly<Record<string, string>> = {
      group by a.account_id
     having a.prepared_debit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.debit_account_id = a.account_id), 0)
         or a.prepared_credit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.credit_account_id = a.account_id), 0)`,
-  "a key has its transfer, its account or its refusal": `
+  "a key has its transfer, its account, its event or its refusal": `
     select k.key from ledger.idempotency_keys k left join ledger.transfers t on t.transfer_id = k.resource_id
       left join ledger.accounts a on a.account_id = k.resource_id
-     where num_nonnulls(t.transfer_id, a.account_id, k.refusal) <> 1`,
+     where num_nonnulls(t.transfer_id, a.account_id, k.event_number, k.refusal) <> 1`,
+  "a closed account is empty, and nothing is under way to it": `
+    select account_id from ledger.accounts where status = 'CLOSED'
+       and (posted_minor_units <> 0 or held_minor_units <> 0
+         or prepared_debit_minor_units <> 0 or prepared_credit_minor_units <> 0)`,
 };

@@ -107,6 +107,12 @@ export function transfer(
   return call(ledger, ledger.createTransfer, transferRequest(debitAccountId, creditAccountId, amountMinorUnits, more));
 }
 
+/** Freezes, unfreezes or closes an account. Rejects with a CallError. */
+export function setStatus(change: "freeze" | "unfreeze" | "close", accountId: string): Promise<Answer<Account>> {
+  const method = { freeze: ledger.freezeAccount, unfreeze: ledger.unfreezeAccount, close: ledger.closeAccount }[change];
+  return call(ledger, method, { accountId, reason: "", idempotencyKey: newKey() });
+}
+
 /** The account as the ledger has it now. */
 export async function readAccount(accountId: string): Promise<Account> {
   return (await call(ledger, ledger.getAccount, { accountId })).response;

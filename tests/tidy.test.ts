@@ -100,7 +100,7 @@ test("docs/errors.md lists every reason, and no other", () => {
   );
   const reasons = [...used].filter((reason) => !(notReasons.has(reason) || reason.startsWith("LEDGERMESH_")));
   // Built from the account's status.
-  reasons.push("ACCOUNT_FROZEN", "ACCOUNT_PENDING", "ACCOUNT_CLOSED");
+  reasons.push("ACCOUNT_ACTIVE", "ACCOUNT_FROZEN", "ACCOUNT_PENDING", "ACCOUNT_CLOSED");
   const listed = [...read("docs/errors.md").matchAll(/^\| `([A-Z_]+)` \|/gm)].map(([, reason]) => reason as string);
   assert.equal(new Set(listed).size, listed.length, "a reason stands twice");
   assert.deepEqual(new Set(listed), new Set(reasons));

@@ -14,7 +14,8 @@ export type LedgerCommand =
   | PostLegsCommand
   | ReleaseLegsCommand
   | AbortTransferCommand
-  | CloseDecisionCommand;
+  | CloseDecisionCommand
+  | SetAccountStatusCommand;
 
 /** An account by its id, and by the UUID that Postgres knows it by. */
 export interface AccountName {
@@ -87,10 +88,22 @@ export interface CloseDecisionCommand extends CommandBase {
   readonly transferId: string;
 }
 
+/** Freezes, unfreezes or closes an account: the states are at the top of evaluate-account-status.ts. Makes nothing. */
+export interface SetAccountStatusCommand extends CommandBase {
+  readonly kind: "set_account_status";
+  readonly key: CommandKey;
+  readonly account: AccountName;
+  readonly change: AccountChange;
+  /** Operational text for the event; may be empty. */
+  readonly reason: string;
+}
+
+export type AccountChange = "freeze" | "unfreeze" | "close";
+
 /** What a command that was carried out has to say. */
 export type CommandAnswer =
   | { readonly kind: "transfer"; readonly transfer: PostedTransfer }
-  /** The resource of the command's key, to be read; of a replay, for commands that make no transfer. */
+  /** To be read: the resource of the command's key, in a replay of a command that makes no transfer; or what it changed. */
   | { readonly kind: "resource"; readonly resourceUuid: string }
   | { readonly kind: "legs"; readonly legs: readonly LockedLeg[] }
   | { readonly kind: "decision"; readonly committed: boolean }

@@ -3,7 +3,17 @@ import { test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
 import { parseId } from "#lib/ids.ts";
 import { Account_Kind, Account_Status, CreateAccountRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { ledger, newId, newKey, newOwner, openAccount, postgres, readAccount, transfer } from "#tests/stack.ts";
+import {
+  ledger,
+  newId,
+  newKey,
+  newOwner,
+  openAccount,
+  postgres,
+  readAccount,
+  setStatus,
+  transfer,
+} from "#tests/stack.ts";
 
 test("an account is opened in the bucket of its owner, empty and active, and can be read back", async () => {
   for (const shard of [1, 2]) {
@@ -54,12 +64,10 @@ test("a replay answers the balances of then and the status of now", async () => 
   });
   const { response: first } = await call(ledger, ledger.createAccount, request);
   await transfer("system:cash", first.accountId, 5n);
-  await postgres(1).query("update ledger.accounts set status = 'FROZEN' where owner_id = $1", [request.ownerId]);
+  await setStatus("freeze", first.accountId);
   const { response: again, replayed } = await call(ledger, ledger.createAccount, request);
   assert.ok(replayed);
   assert.deepEqual(again, { ...first, status: Account_Status.FROZEN });
-  // No event told the projection of it.
-  await postgres(1).query("update ledger.accounts set status = 'ACTIVE' where owner_id = $1", [request.ownerId]);
 });
 
 test("the same key with another body is refused and names the first account", async () => {
@@ -130,6 +138,24 @@ test("a malformed request names every field, writes nothing, and does not use up
     idempotencyKey,
   });
   assert.equal((await call(ledger, ledger.createAccount, good)).replayed, false);
+});
+
+test("no account is opened in a currency that ISO 4217 has withdrawn", async () => {
+  for (const currency of ["BGN", "ANG", "CUC"])
+    await assert.rejects(openAccount({ currency }), { code: 3, reason: "MALFORMED_REQUEST", fields: ["currency"] });
+});
+
+test("metadata has 16 pairs at most, keys of 40 and values of 200 characters, and comes back as it was", async () => {
+  const full = Object.fromEntries(
+    Array.from({ length: 16 }, (_, index) => [`${index}`.padStart(40, "k"), "🪙".repeat(200)]),
+  );
+  const account = await openAccount({ metadata: full });
+  assert.deepEqual((await readAccount(account.accountId)).metadata, full);
+  await assert.rejects(openAccount({ metadata: { ...full, more: "" } }), { code: 3, fields: ["metadata"] });
+  for (const key of ["", "k".repeat(41), "a\u0000b"])
+    await assert.rejects(openAccount({ metadata: { [key]: "v" } }), { code: 3, fields: ["metadata"] }, key);
+  for (const value of ["v".repeat(201), "two\nlines"])
+    await assert.rejects(openAccount({ metadata: { note: value } }), { code: 3, fields: ["metadata.note"] });
 });
 
 test("nobody can take a system account's name", async () => {

@@ -117,6 +117,6 @@ export async function openAccount(
 }
 
 /** Where an account without an owner lives: by its caller and its name, so that a retry finds the same place. */
-function unownedBucket(caller: string, name: string): number {
+export function unownedBucket(caller: string, name: string): number {
   return canonicalHash([caller, name]).readUInt32BE(0) % FIRST_PINNED_BUCKET;
 }

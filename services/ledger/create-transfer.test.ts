@@ -13,6 +13,7 @@ import {
   openFunded,
   postgres,
   readAccount,
+  setStatus,
   transfer,
   transferRequest,
 } from "#tests/stack.ts";
@@ -230,13 +231,11 @@ test("each business rule refuses with its reason", async () => {
     openAccount({ currency: "USD" }),
     openAccount(),
   ]);
-  await postgres(1).query("update ledger.accounts set status = 'FROZEN' where owner_id = $1", [frozen.ownerId]);
+  await setStatus("freeze", frozen.accountId);
   const second = await openFunded(100n, { ownerId: newOwner(1) });
   await assert.rejects(transfer(payer.accountId, dollars.accountId, 1n), { code: 9, reason: "CURRENCY_MISMATCH" });
   await assert.rejects(transfer(payer.accountId, frozen.accountId, 1n), { code: 9, reason: "ACCOUNT_FROZEN" });
   await assert.rejects(transfer(frozen.accountId, payer.accountId, 1n), { code: 9, reason: "ACCOUNT_FROZEN" });
-  // No event told the projection of it.
-  await postgres(1).query("update ledger.accounts set status = 'ACTIVE' where owner_id = $1", [frozen.ownerId]);
   await assert.rejects(transfer(payer.accountId, payee.accountId, 1_001n), {
     code: 9,
     reason: "INSUFFICIENT_FUNDS",

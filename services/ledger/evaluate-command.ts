@@ -1,5 +1,6 @@
 import type { Batch, Evaluation } from "#services/ledger/batch.ts";
 import type { LedgerCommand } from "#services/ledger/command.ts";
+import { setAccountStatus } from "#services/ledger/evaluate-account-status.ts";
 import { abortTransfer, closeDecision } from "#services/ledger/evaluate-decision.ts";
 import { postLegs, prepareLegs, releaseLegs } from "#services/ledger/evaluate-legs.ts";
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
@@ -19,5 +20,7 @@ export function evaluateCommand(command: LedgerCommand, batch: Batch): Evaluatio
       return abortTransfer(command, batch);
     case "close_decision":
       return closeDecision(command, batch);
+    case "set_account_status":
+      return setAccountStatus(command, batch);
   }
 }

@@ -28,15 +28,17 @@ export function parseAccountId(accountId: string): { uuid: string; bucket: numbe
 export async function readAccount(ctx: Context, uuid: string, bucket: number): Promise<Account | undefined> {
   const [row] = await readShard<AccountColumns>(ctx, bucket, {
     name: "get-account",
-    text: `select account_id, owner_id, currency, kind, status, posted_minor_units, held_minor_units, floor_minor_units,
-                  version, reference, metadata
-             from ledger.accounts where account_id = $1`,
+    text: `select ${ACCOUNT_COLUMNS} from ledger.accounts where account_id = $1`,
     values: [uuid],
   });
   return row === undefined ? undefined : toAccount(row);
 }
 
-type AccountColumns = [
+/** Columns of `ledger.accounts` that an answer is made of. */
+export const ACCOUNT_COLUMNS = `account_id, owner_id, currency, kind, status, posted_minor_units, held_minor_units,
+  floor_minor_units, version, reference, metadata`;
+
+export type AccountColumns = [
   uuid: string,
   ownerId: string,
   currency: string,
@@ -50,7 +52,8 @@ type AccountColumns = [
   metadata: Record<string, string>,
 ];
 
-function toAccount(row: AccountColumns): Account {
+/** An account as the API answers it. */
+export function toAccount(row: AccountColumns): Account {
   const [uuid, ownerId, currency, kind, status, posted, held, floor, version, reference, metadata] = row;
   return {
     accountId: uuidToId("acct", uuid),

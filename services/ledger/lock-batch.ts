@@ -88,6 +88,8 @@ function needsOf(command: LedgerCommand): Needs {
     case "post_legs":
     case "release_legs":
       return { legsOf: command.transferId };
+    case "set_account_status":
+      return NOTHING;
   }
 }
 

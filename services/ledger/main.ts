@@ -8,18 +8,22 @@ import { type BucketMap, readBucketMap, shardOfBucket } from "#lib/shards.ts";
 import { type LedgerServiceServer, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { batchCreateAccounts } from "#services/ledger/batch-create-accounts.ts";
 import { batchCreateTransfers } from "#services/ledger/batch-create-transfers.ts";
+import { closeAccount } from "#services/ledger/close-account.ts";
 import { committedHints } from "#services/ledger/committed-hints.ts";
 import { type Config, config } from "#services/ledger/config.ts";
 import type { Context } from "#services/ledger/context.ts";
 import { createAccount } from "#services/ledger/create-account.ts";
 import { createTransfer } from "#services/ledger/create-transfer.ts";
+import { freezeAccount } from "#services/ledger/freeze-account.ts";
 import { getAccount } from "#services/ledger/get-account.ts";
 import { getTransfer } from "#services/ledger/get-transfer.ts";
 import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
+import { listAccounts } from "#services/ledger/list-accounts.ts";
 import { maintain } from "#services/ledger/maintenance.ts";
 import { recover } from "#services/ledger/recover.ts";
 import { openShard } from "#services/ledger/shard.ts";
 import { shardHandle } from "#services/ledger/shard-handle.ts";
+import { unfreezeAccount } from "#services/ledger/unfreeze-account.ts";
 
 async function start(settings: Config, log: Logger): Promise<RunningService> {
   const map = await readMap(settings.shards, log);
@@ -43,6 +47,10 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     createAccount: unary(ctx, log, createAccount),
     batchCreateAccounts: unary(ctx, log, batchCreateAccounts),
     getAccount: unary(ctx, log, getAccount),
+    listAccounts: unary(ctx, log, listAccounts),
+    freezeAccount: unary(ctx, log, freezeAccount),
+    unfreezeAccount: unary(ctx, log, unfreezeAccount),
+    closeAccount: unary(ctx, log, closeAccount),
     listAccountEntries: unary(ctx, log, listAccountEntries),
     createTransfer: unary(ctx, log, createTransfer),
     batchCreateTransfers: unary(ctx, log, batchCreateTransfers),

@@ -33,12 +33,7 @@ export function parseAccountRequest(
   path: string,
   request: CreateAccountRequest,
 ): ParsedAccountRequest {
-  const owner = request.ownerId.length > MAX_OWNER_ID_CHARACTERS ? undefined : parseId(request.ownerId);
-  check.require(
-    request.ownerId === "" || (owner !== undefined && owner.bucket < FIRST_PINNED_BUCKET),
-    `${path}owner_id`,
-    `must be a TypeID of a UUIDv7 with a bucket below ${FIRST_PINNED_BUCKET}, such as user_01jd…: the bucket places the account`,
-  );
+  const ownerBucket = parseOwnerId(check, `${path}owner_id`, request.ownerId);
   check.require(
     isActiveCurrency(request.currency),
     `${path}currency`,
@@ -52,17 +47,13 @@ export function parseAccountRequest(
     `${path}floor_minor_units`,
     "must be zero or below: a new account has nothing",
   );
-  check.require(
-    isLine(request.reference, MAX_REFERENCE_CHARACTERS) && !request.reference.startsWith("system:"),
-    `${path}reference`,
-    `must be at most ${MAX_REFERENCE_CHARACTERS} characters without control characters, and not begin with system:`,
-  );
+  checkReference(check, `${path}reference`, request.reference);
   checkMetadata(check, `${path}metadata`, request.metadata);
   const { ownerId, currency, reference, metadata } = request;
   const floorMinorUnits = floorOf(floor);
   return {
     ownerId,
-    ownerBucket: owner?.bucket,
+    ownerBucket,
     currency,
     // A violation was noted when it is undefined, and `check.done()` throws before it is used.
     kind: kind ?? "WALLET",
@@ -78,6 +69,26 @@ export function parseAccountRequest(
       Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)),
     ]),
   };
+}
+
+/** The bucket of an owner; undefined when there is none. Notes a violation when it is no id that places accounts. */
+export function parseOwnerId(check: FieldCheck, field: string, ownerId: string): number | undefined {
+  const owner = ownerId.length > MAX_OWNER_ID_CHARACTERS ? undefined : parseId(ownerId);
+  check.require(
+    ownerId === "" || (owner !== undefined && owner.bucket < FIRST_PINNED_BUCKET),
+    field,
+    `must be a TypeID of a UUIDv7 with a bucket below ${FIRST_PINNED_BUCKET}, such as user_01jd…: the bucket places the account`,
+  );
+  return owner?.bucket;
+}
+
+/** Notes a violation unless the text may be a reference, or is empty. */
+export function checkReference(check: FieldCheck, field: string, reference: string): void {
+  check.require(
+    isLine(reference, MAX_REFERENCE_CHARACTERS) && !reference.startsWith("system:"),
+    field,
+    `must be at most ${MAX_REFERENCE_CHARACTERS} characters without control characters, and not begin with system:`,
+  );
 }
 
 function floorOf(floor: CreateAccountRequest["floor"]): bigint | undefined {

@@ -55,6 +55,59 @@ export const refusals = {
       { account_id: accountId, status },
     ),
 
+  /** `done` says what it cannot be: frozen, unfrozen or closed. */
+  accountCannotChange: (accountId: string, status: string, done: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      `ACCOUNT_${status}`,
+      `Account ${accountId} is ${status.toLowerCase()}: it cannot be ${done}.`,
+      { account_id: accountId, status },
+    ),
+
+  accountReserved: (accountId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "ACCOUNT_RESERVED",
+      `Account ${accountId} belongs to transfers between shards: it can neither be frozen nor closed.`,
+      { account_id: accountId },
+    ),
+
+  systemAccountStaysOpen: (accountId: string, reference: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "SYSTEM_ACCOUNT_STAYS_OPEN",
+      `Account ${accountId} is what ${reference} stands for, for ever: it cannot be closed. Freeze it instead.`,
+      { account_id: accountId, reference },
+    ),
+
+  accountNotEmpty: (accountId: string, postedMinorUnits: bigint) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "ACCOUNT_NOT_EMPTY",
+      `Account ${accountId} holds ${postedMinorUnits} minor units: bring it to zero before closing it.`,
+      { account_id: accountId, posted_minor_units: postedMinorUnits.toString() },
+    ),
+
+  accountHasHolds: (accountId: string, heldMinorUnits: bigint) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "ACCOUNT_HAS_HOLDS",
+      `Holds reserve ${heldMinorUnits} minor units of account ${accountId}: capture or void them before closing it.`,
+      { account_id: accountId, held_minor_units: heldMinorUnits.toString() },
+    ),
+
+  accountHasTransfersUnderWay: (accountId: string, debitMinorUnits: bigint, creditMinorUnits: bigint) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "ACCOUNT_HAS_TRANSFERS_UNDER_WAY",
+      `Transfers of other shards are about to credit account ${accountId} with ${creditMinorUnits} and debit it with ${debitMinorUnits} minor units: close it when they have arrived.`,
+      {
+        account_id: accountId,
+        prepared_debit_minor_units: debitMinorUnits.toString(),
+        prepared_credit_minor_units: creditMinorUnits.toString(),
+      },
+    ),
+
   currencyMismatch: (accountId: string, accountCurrency: string, postingCurrency: string) =>
     refuse(
       "FAILED_PRECONDITION",
@@ -203,7 +256,7 @@ export const refusals = {
       retryAfterMs: RETRY_AFTER_MS,
     }),
 
-  /** The outcome of opening an account is not known; repeating the call finds out. */
+  /** The outcome of a command that makes no transfer is not known; repeating the call finds out. */
   outcomeUnknown: (shard: number) =>
     new Refusal(
       "DEADLINE_EXCEEDED",

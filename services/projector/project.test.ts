@@ -129,6 +129,15 @@ test("an account that was opened becomes its document", () => {
   );
 });
 
+test("an account that was frozen or closed becomes its document anew", () => {
+  const account = { ...payerSnapshot, status: "CLOSED", version: "4" };
+  const event = { ...transferPosted(), type: "account_changed", data: { account, reason: "asked for" } };
+  const [document, ...others] = project(1, event);
+  assert.deepEqual([document?.family, document?.id, document?.version, others], ["accounts", payer, 4n, []]);
+  assert.ok(document !== undefined && "status" in document.source);
+  assert.equal(document.source.status, "CLOSED");
+});
+
 test("an event that comes again gives the same documents", () => {
   assert.deepEqual(project(1, transferPosted()), project(1, transferPosted()));
 });
@@ -138,6 +147,7 @@ test("an event that no document can be made of says why", () => {
     [{ ...transferPosted(), type: "moon_landed" }, /moon_landed\.v1 are not known/],
     [{ ...transferPosted(), schemaVersion: 2 }, /transfer_posted\.v2 are not known/],
     [{ ...transferPosted(), type: "account_created", data: {} }, /no account/],
+    [{ ...transferPosted(), type: "account_changed", data: {} }, /no account/],
     [transferPosted({ post_time: undefined }), /post_time is no time/],
     [transferPosted({ effective_time: "yesterday" }), /effective_time is no time/],
     [transferPosted({ post_time: "+012026-01-01T00:00:00Z" }), /beyond the year 9999/],

@@ -2,6 +2,7 @@ import type { ReceivedEvent } from "#lib/events.ts";
 import { parseId, timeMsOfUuid } from "#lib/ids.ts";
 import type { AccountDocument, EntryDocument, Family, TransferDocument } from "#lib/projection.ts";
 import {
+  AccountChanged,
   AccountCreated,
   type AccountSnapshot,
   TransferLegPosted,
@@ -27,11 +28,10 @@ export interface ProjectedDocument {
 export function project(shard: number, event: ReceivedEvent): ProjectedDocument[] {
   const kind = `${event.type}.v${event.schemaVersion}`;
   switch (kind) {
-    case "account_created.v1": {
-      const { account } = AccountCreated.fromJSON(event.data);
-      if (account === undefined) throw new Error("the event has no account");
-      return [projectAccount(shard, event.number, account)];
-    }
+    case "account_created.v1":
+      return projectOneAccount(shard, event, AccountCreated.fromJSON(event.data));
+    case "account_changed.v1":
+      return projectOneAccount(shard, event, AccountChanged.fromJSON(event.data));
     case "transfer_posted.v1":
       return projectTransferPosted(shard, event);
     case "transfer_leg_posted.v1":
@@ -39,6 +39,15 @@ export function project(shard: number, event: ReceivedEvent): ProjectedDocument[
     default:
       throw new Error(`events of the type ${kind} are not known`);
   }
+}
+
+function projectOneAccount(
+  shard: number,
+  event: ReceivedEvent,
+  { account }: AccountCreated | AccountChanged,
+): ProjectedDocument[] {
+  if (account === undefined) throw new Error("the event has no account");
+  return [projectAccount(shard, event.number, account)];
 }
 
 function projectTransferPosted(shard: number, event: ReceivedEvent): ProjectedDocument[] {
