@@ -79,7 +79,10 @@ test("every function in SQL has its caller or its user", () => {
   for (const [file, text] of code.filter(([name]) => name.endsWith(".sql") && !name.includes("/migrations/"))) {
     for (const [, name] of text.matchAll(/create or replace function ([a-z_.]+)/g)) {
       assert.ok(
-        code.some(([other, body]) => other !== file && body.includes(`${name}(`)),
+        code.some(
+          ([other, body]) =>
+            other !== file && (body.includes(`${name}(`) || body.includes(`callOf("${name?.replace("ledger.", "")}"`)),
+        ),
         `${name} of ${file} is called nowhere`,
       );
     }
