@@ -1,5 +1,7 @@
 import type { Refusal } from "#lib/refusal.ts";
 import type { CommandAnswer } from "#services/ledger/command.ts";
+import type { LockedQuote } from "#services/ledger/quote.ts";
+import type { DatedRate, NewRate } from "#services/ledger/rate.ts";
 import type { BatchEvent, LockedLeg } from "#services/ledger/remote-leg.ts";
 import type { EntryLine, LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
 
@@ -15,6 +17,11 @@ export interface Batch {
   readonly decisions: Map<string, Decision>;
   /** By transfer id: legs that are on this shard. */
   readonly legs: Map<string, LockedLeg[]>;
+  /** By their ids. */
+  readonly quotes: Map<string, LockedQuote>;
+  /** Of the pairs that the batch quotes: those that counted when it began. */
+  readonly rates: ReadonlyMap<string, DatedRate>;
+  readonly newRates: NewRate[];
   readonly transfers: WrittenTransfer[];
   readonly entries: WrittenEntry[];
   readonly events: WrittenEvent[];

@@ -1,5 +1,7 @@
 import type { IdPrefix } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
+import type { LockedQuote } from "#services/ledger/quote.ts";
+import type { DatedRate } from "#services/ledger/rate.ts";
 import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
 import type { PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
 
@@ -15,7 +17,9 @@ export type LedgerCommand =
   | ReleaseLegsCommand
   | AbortTransferCommand
   | CloseDecisionCommand
-  | SetAccountStatusCommand;
+  | SetAccountStatusCommand
+  | SetRatesCommand
+  | CreateQuoteCommand;
 
 /** An account by its id, and by the UUID that Postgres knows it by. */
 export interface AccountName {
@@ -100,11 +104,33 @@ export interface SetAccountStatusCommand extends CommandBase {
 
 export type AccountChange = "freeze" | "unfreeze" | "close";
 
+/** On every shard: market rates, all of a call. */
+export interface SetRatesCommand extends CommandBase {
+  readonly kind: "set_rates";
+  readonly key: CommandKey;
+  readonly rates: readonly DatedRate[];
+}
+
+/** Makes a quote at the rate that counts on the shard. */
+export interface CreateQuoteCommand extends CommandBase {
+  readonly kind: "create_quote";
+  readonly key: CommandKey;
+  readonly quoteId: string;
+  readonly sellCurrency: string;
+  readonly buyCurrency: string;
+  /** Which of the two amounts is given; the other follows from the rate. */
+  readonly fixed: "sell" | "buy";
+  readonly amountMinorUnits: bigint;
+  /** Who alone may pay; undefined: anybody. */
+  readonly debitAccountId: string | undefined;
+}
+
 /** What a command that was carried out has to say. */
 export type CommandAnswer =
   | { readonly kind: "transfer"; readonly transfer: PostedTransfer }
   /** To be read: the resource of the command's key, in a replay of a command that makes no transfer; or what it changed. */
   | { readonly kind: "resource"; readonly resourceUuid: string }
+  | { readonly kind: "quote"; readonly quote: LockedQuote }
   | { readonly kind: "legs"; readonly legs: readonly LockedLeg[] }
   | { readonly kind: "decision"; readonly committed: boolean }
   | { readonly kind: "none" };

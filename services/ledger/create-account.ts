@@ -116,7 +116,7 @@ export async function openAccount(
   }
 }
 
-/** Where an account without an owner lives: by its caller and its name, so that a retry finds the same place. */
+/** Where what has no owner lives: by its caller and its name, so that a retry finds the same place. */
 export function unownedBucket(caller: string, name: string): number {
   return canonicalHash([caller, name]).readUInt32BE(0) % FIRST_PINNED_BUCKET;
 }

@@ -3,6 +3,8 @@ import type { LedgerCommand } from "#services/ledger/command.ts";
 import { setAccountStatus } from "#services/ledger/evaluate-account-status.ts";
 import { abortTransfer, closeDecision } from "#services/ledger/evaluate-decision.ts";
 import { postLegs, prepareLegs, releaseLegs } from "#services/ledger/evaluate-legs.ts";
+import { createQuote } from "#services/ledger/evaluate-quote.ts";
+import { setRates } from "#services/ledger/evaluate-rates.ts";
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
 
 /** Decides a command against the locked rows, and changes them when it is carried out. Pure: no clock, no database. */
@@ -22,5 +24,9 @@ export function evaluateCommand(command: LedgerCommand, batch: Batch): Evaluatio
       return closeDecision(command, batch);
     case "set_account_status":
       return setAccountStatus(command, batch);
+    case "set_rates":
+      return setRates(command, batch);
+    case "create_quote":
+      return createQuote(command, batch);
   }
 }

@@ -5,6 +5,7 @@ import type { Batch, Decision } from "#services/ledger/batch.ts";
 import type { CommandKey, LedgerCommand } from "#services/ledger/command.ts";
 import { keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
 import { type BalanceColumn, decodeTransfer } from "#services/ledger/encode-transfer.ts";
+import { pairOf, readRates } from "#services/ledger/rate.ts";
 import type { LockedLeg } from "#services/ledger/remote-leg.ts";
 import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-leg-row.ts";
 import type { LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts";
@@ -41,11 +42,12 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
   for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
 
   const needs = commands.map(needsOf).filter((need) => need !== NOTHING);
-  const [, claimed, decisions, legs, locked, clock] = await Promise.all([
+  const [, claimed, decisions, legs, rates, locked, clock] = await Promise.all([
     db.query("begin"),
     claimKeys(db, keys),
     lockDecisions(db, defined(needs.map(({ decisionOf }) => decisionOf))),
     lockLegs(db, defined(needs.map(({ legsOf }) => legsOf))),
+    readRates(db, [...new Set(defined(needs.map(({ rateOf }) => rateOf)))]),
     db.query<AccountRow>({
       name: "lock-accounts",
       text: "select * from ledger.lock_accounts($1)",
@@ -64,6 +66,9 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
     accounts: new Map(locked.rows.map((row) => toLockedAccount(row, names)).map((account) => [account.id, account])),
     decisions,
     legs,
+    quotes: new Map(),
+    rates,
+    newRates: [],
     transfers: [],
     entries: [],
     events: [],
@@ -75,6 +80,7 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
 interface Needs {
   readonly decisionOf?: string;
   readonly legsOf?: string;
+  readonly rateOf?: string;
 }
 
 function needsOf(command: LedgerCommand): Needs {
@@ -89,7 +95,10 @@ function needsOf(command: LedgerCommand): Needs {
     case "release_legs":
       return { legsOf: command.transferId };
     case "set_account_status":
+    case "set_rates":
       return NOTHING;
+    case "create_quote":
+      return { rateOf: pairOf(command.sellCurrency, command.buyCurrency) };
   }
 }
 

@@ -13,14 +13,17 @@ import { committedHints } from "#services/ledger/committed-hints.ts";
 import { type Config, config } from "#services/ledger/config.ts";
 import type { Context } from "#services/ledger/context.ts";
 import { createAccount } from "#services/ledger/create-account.ts";
+import { createQuote } from "#services/ledger/create-quote.ts";
 import { createTransfer } from "#services/ledger/create-transfer.ts";
 import { freezeAccount } from "#services/ledger/freeze-account.ts";
 import { getAccount } from "#services/ledger/get-account.ts";
+import { getQuote } from "#services/ledger/get-quote.ts";
 import { getTransfer } from "#services/ledger/get-transfer.ts";
 import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
 import { listAccounts } from "#services/ledger/list-accounts.ts";
 import { maintain } from "#services/ledger/maintenance.ts";
 import { recover } from "#services/ledger/recover.ts";
+import { setRates } from "#services/ledger/set-rates.ts";
 import { openShard } from "#services/ledger/shard.ts";
 import { shardHandle } from "#services/ledger/shard-handle.ts";
 import { unfreezeAccount } from "#services/ledger/unfreeze-account.ts";
@@ -55,6 +58,9 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     createTransfer: unary(ctx, log, createTransfer),
     batchCreateTransfers: unary(ctx, log, batchCreateTransfers),
     getTransfer: unary(ctx, log, getTransfer),
+    setRates: unary(ctx, log, setRates),
+    createQuote: unary(ctx, log, createQuote),
+    getQuote: unary(ctx, log, getQuote),
   };
   const stopping = new AbortController();
   const recovering = recover(ctx, stopping.signal);

@@ -6,6 +6,8 @@ import type { Batch } from "#services/ledger/batch.ts";
 import type { CommandKey } from "#services/ledger/command.ts";
 import { encodeRefusal, keyColumns } from "#services/ledger/command-key.ts";
 import { encodeBalances, encodeLinks, encodePostings, rfc3339 } from "#services/ledger/encode-transfer.ts";
+import { quoteColumns } from "#services/ledger/quote.ts";
+import { rateColumns } from "#services/ledger/rate.ts";
 import type { BatchEvent } from "#services/ledger/remote-leg.ts";
 import { legColumns } from "#services/ledger/remote-leg-row.ts";
 
@@ -50,6 +52,9 @@ export function writeStatements(mapVersion: number, decided: DecidedBatch): Writ
       ]),
     );
   }
+  const quotes = [...batch.quotes.values()].filter(({ row }) => row !== "unchanged");
+  if (quotes.length > 0) further.push(callOf("write_quotes", quoteColumns(quotes)));
+  if (batch.newRates.length > 0) further.push(callOf("write_rates", rateColumns(batch.newRates)));
   if (keyEvents.length > 0) {
     const ordinals = plainArray(keyEvents.map(({ event }) => event.ordinal));
     further.push(callOf("write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]));

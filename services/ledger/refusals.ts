@@ -29,6 +29,9 @@ export const refusals = {
   transferNotFound: (transferId: string) =>
     refuse("NOT_FOUND", "TRANSFER_NOT_FOUND", `There is no transfer ${transferId}.`, { transfer_id: transferId }),
 
+  quoteNotFound: (quoteId: string) =>
+    refuse("NOT_FOUND", "QUOTE_NOT_FOUND", `There is no quote ${quoteId}.`, { quote_id: quoteId }),
+
   insufficientFunds: (
     accountId: string,
     availableMinorUnits: bigint,
@@ -150,6 +153,46 @@ export const refusals = {
       },
     ),
 
+  rateInFuture: (index: number, asOf: Date, now: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "RATE_IN_FUTURE",
+      `rates[${index}] is as of ${asOf.toISOString()}, which is in the future: it is ${now.toISOString()}.`,
+      { index: index.toString(), as_of: asOf.toISOString(), now: now.toISOString() },
+    ),
+
+  rateUnknown: (sellCurrency: string, buyCurrency: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "RATE_UNKNOWN",
+      `There is no rate between ${sellCurrency} and ${buyCurrency}. Set one first; rates over a third currency are not made up.`,
+      { sell_currency: sellCurrency, buy_currency: buyCurrency },
+    ),
+
+  rateTooOld: (sellCurrency: string, buyCurrency: string, asOf: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "RATE_TOO_OLD",
+      `The rate between ${sellCurrency} and ${buyCurrency} is as of ${asOf.toISOString()}: too old to quote from. Set a new one.`,
+      { sell_currency: sellCurrency, buy_currency: buyCurrency, as_of: asOf.toISOString() },
+    ),
+
+  convertsToZero: (sellMinorUnits: bigint, sellCurrency: string, buyCurrency: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "CONVERTS_TO_ZERO",
+      `${sellMinorUnits} minor units of ${sellCurrency} are worth less than one of ${buyCurrency}.`,
+      { sell_minor_units: sellMinorUnits.toString(), sell_currency: sellCurrency, buy_currency: buyCurrency },
+    ),
+
+  amountOutOfRange: (amountMinorUnits: bigint, currency: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "AMOUNT_OUT_OF_RANGE",
+      `The other side of ${amountMinorUnits} minor units of ${currency} does not fit a 64-bit integer.`,
+      { amount_minor_units: amountMinorUnits.toString(), currency },
+    ),
+
   /** Postgres remembers it in the same words: see open-accounts.sql. */
   referenceAlreadyUsed: (reference: string) =>
     refuse(
@@ -202,6 +245,15 @@ export const refusals = {
         metadata: { shard: shard.toString() },
         retryAfterMs: RETRY_AFTER_MS,
       },
+    ),
+
+  /** The one refusal after which some of the call may have happened. */
+  ratesNotEverywhere: (shards: readonly number[]) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "RATES_NOT_EVERYWHERE",
+      `Shards without an answer: ${shards.join(", ")}; the others have the rates. Repeat the call with the same idempotency key to complete it.`,
+      { metadata: { shards: shards.join(",") }, retryAfterMs: RETRY_AFTER_MS },
     ),
 
   /** `system:NAME` beside the account that it stands for. */

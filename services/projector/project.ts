@@ -36,6 +36,10 @@ export function project(shard: number, event: ReceivedEvent): ProjectedDocument[
       return projectTransferPosted(shard, event);
     case "transfer_leg_posted.v1":
       return projectEntries(shard, event, TransferLegPosted.fromJSON(event.data));
+    // Transfers show what was exchanged; no document shows rates and quotes.
+    case "rates_set.v1":
+    case "quote_created.v1":
+      return [];
     default:
       throw new Error(`events of the type ${kind} are not known`);
   }
