@@ -1,6 +1,6 @@
 # The one front door. `make help` lists what there is; the text behind ## is what it prints.
 .DEFAULT_GOAL := help
-.PHONY: help setup up start stop status logs reset generate check test bench demo import migrate
+.PHONY: help setup up start stop status logs reset generate check test torture bench demo import migrate
 
 # Packaged by the set-up. Nothing but the set-up itself runs on the machine's own Node.
 NODE := node_modules/.bin/node
@@ -63,6 +63,9 @@ check: setup ## types, lint, contract, dead code, house rules
 
 test: setup ## every test, on real servers of its own
 	@$(NODE) tests/run.ts
+
+torture: setup ## faults under load on a stack of its own, then every invariant: MINUTES=5 SEED=1 WITHOUT=elasticsearch
+	@$(NODE) tests/torture/main.ts $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
 
 bench: setup ## the figures: throughput against raw Postgres, visibility in history
 	@$(NODE) bench/main.ts

@@ -1,0 +1,57 @@
+import { assertInvariants } from "#tests/invariants.ts";
+import { assertProjectionEqualsLedger, cursorOf, headOf } from "#tests/projection.ts";
+import { eventually, postgres, shardNumbers } from "#tests/stack.ts";
+import { assertPublished } from "#tests/stream.ts";
+import type { Finding } from "#tests/torture/history.ts";
+
+/** What must hold of the shards by themselves and together, and of what comes after them. */
+
+const ROAD_TIMEOUT_MS = 120_000;
+
+/** Invariants of each shard, and transit over all of them. */
+export async function checkShards(): Promise<Finding[]> {
+  const findings = await caught("an invariant is broken", assertInvariants);
+  const { rows } = await sumOverShards(
+    `select currency, sum(posted_minor_units) as sum from ledger.accounts where reference = 'system:transit' group by currency`,
+  );
+  const open = [...rows].filter(([, sum]) => sum !== 0n);
+  if (open.length > 0) {
+    findings.push({ what: "transit is not zero over all shards", ids: open.map(([unit, sum]) => `${sum} ${unit}`) });
+  }
+  return findings;
+}
+
+async function sumOverShards(sql: string): Promise<{ rows: ReadonlyMap<string, bigint> }> {
+  const sums = new Map<string, bigint>();
+  for (const shard of shardNumbers) {
+    const { rows } = await postgres(shard).query<{ currency: string; sum: string }>(sql);
+    for (const { currency, sum } of rows) sums.set(currency, (sums.get(currency) ?? 0n) + BigInt(sum));
+  }
+  return { rows: sums };
+}
+
+/** Every event is in JetStream, in order; and with Elasticsearch, everything is there once and equal. */
+export async function checkRoad(withElasticsearch: boolean): Promise<Finding[]> {
+  const published = await caught("not everything is published", async () => {
+    for (const shard of shardNumbers) {
+      await eventually(
+        async () => (await cursorOf(shard)) === (await headOf(shard)),
+        `the relay has reached the head of shard ${shard}`,
+        ROAD_TIMEOUT_MS,
+      );
+      await assertPublished(shard, 0, 0n);
+    }
+  });
+  if (!withElasticsearch) return published;
+  const projected = await caught("the history is not the ledger", () => assertProjectionEqualsLedger({ quiet: true }));
+  return [...published, ...projected];
+}
+
+async function caught(what: string, check: () => Promise<void>): Promise<Finding[]> {
+  try {
+    await check();
+    return [];
+  } catch (error) {
+    return [{ what, ids: [error instanceof Error ? error.message : String(error)] }];
+  }
+}
