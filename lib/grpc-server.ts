@@ -1,21 +1,30 @@
 import {
-  type handleUnaryCall,
-  Metadata,
-  Server,
-  ServerCredentials,
-  type ServerUnaryCall,
-  type ServiceDefinition,
-  type sendUnaryData,
-  status,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+  constants,
+  createServer,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { AddressInfo } from "node:net";
+import { type ServiceDefinition, status } from "@grpc/grpc-js";
+import { Counter } from "prom-client";
 import type { Logger } from "#lib/log.ts";
 import { type FieldViolation, malformed, Refusal, type RefusalStatus } from "#lib/refusal.ts";
 import type { Any } from "#proto/google/protobuf/any.ts";
 import { BadRequest, ErrorInfo, ResourceInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
 import { Status } from "#proto/google/rpc/status.ts";
 
-/** The one place where refusals become gRPC statuses, and where headers are read and written. */
+/**
+ * The gRPC server: unary calls over HTTP/2 as the protocol says
+ * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), straight on Node's http2, which takes about two thirds of the
+ * processor time per call of grpc-js's server (docs/decisions/0013-own-grpc-server.md). Also the one place where refusals
+ * become gRPC statuses, and where headers are read and written.
+ *
+ * A call:  headers -> refused at once (too many under way, no such method, not gRPC)
+ *          headers -> body -> handler -> answered
+ *          headers -> body -> ended     the client went away, was too slow or sent too much
+ */
 
 export const ERROR_DOMAIN = "ledgermesh";
 /** A bug, as callers see it: fixed text, while the log has the rest. */
@@ -29,6 +38,24 @@ const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 /** An account page or a batch answer may be larger than the request. */
 const MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
 const MAX_CONCURRENT_CALLS_PER_CONNECTION = 10_000;
+/** Beyond so many calls under way, the next is refused before its body is read: it would only wait past its deadline. */
+const MAX_CALLS_UNDER_WAY = 1_000;
+/** Bodies that are being received, all calls together. */
+const MAX_RECEIVING_BYTES = 128 * 1024 * 1024;
+const OVERLOAD_RETRY_AFTER_MS = 500;
+/** From the headers to the end of the body. */
+const RECEIVE_TIMEOUT_MS = 10_000;
+const SWEEP_INTERVAL_MS = 1_000;
+/** Room for a whole batch without waiting for the other side's windows to open. */
+const WINDOW_BYTES = 1024 * 1024;
+const MAX_HEADER_BYTES = 16 * 1024;
+/** gRPC's frame around a message: a flag for compression, and the length. */
+const FRAME_HEADER_BYTES = 5;
+
+const refusedCalls = new Counter({
+  name: "grpc_refused_calls_total",
+  help: "Calls refused because too many were under way",
+});
 
 /** What a handler may know of, and add to, the call that it answers. */
 export interface Call {
@@ -38,6 +65,7 @@ export interface Call {
   readonly idempotencyKey: string | undefined;
   /** The header `x-read-after`; undefined when absent. */
   readonly readAfter: string | undefined;
+  readonly headers: IncomingHttpHeaders;
   /** Header `x-ledger-position` of the answer. */
   setPosition(token: string): void;
   /** Header `idempotent-replayed: true` of the answer. */
@@ -46,52 +74,19 @@ export interface Call {
 
 export type Handler<Context, Request, Response> = (context: Context, request: Request, call: Call) => Promise<Response>;
 
-/** Wraps a handler for grpc-js: headers in, headers out, refusals to statuses, bugs to INTERNAL and the log. */
+/** A handler with its context, for the server to call. Rejects with a Refusal, or with a bug. */
+export interface UnaryMethod {
+  readonly log: Logger;
+  readonly answer: (request: unknown, call: Call) => Promise<unknown>;
+}
+
+/** Binds a handler to its context. Bugs go to the log; callers see INTERNAL. */
 export function unary<Context, Request, Response>(
   context: Context,
   log: Logger,
   handler: Handler<Context, Request, Response>,
-): handleUnaryCall<Request, Response> {
-  return (grpcCall: ServerUnaryCall<Request, Response>, answer: sendUnaryData<Response>) => {
-    let headers: Metadata | undefined;
-    const call: Call = {
-      caller: "local",
-      idempotencyKey: headerText(grpcCall.metadata, "idempotency-key"),
-      readAfter: headerText(grpcCall.metadata, "x-read-after"),
-      setPosition(token) {
-        headers ??= new Metadata();
-        headers.set("x-ledger-position", token);
-      },
-      markReplayed() {
-        headers ??= new Metadata();
-        headers.set("idempotent-replayed", "true");
-      },
-    };
-    handler(context, grpcCall.request, call).then(
-      (response) => {
-        if (headers !== undefined) grpcCall.sendMetadata(headers);
-        answer(null, response);
-      },
-      (error: unknown) => {
-        if (headers !== undefined) grpcCall.sendMetadata(headers);
-        const refusal = error instanceof Refusal ? error : internalError;
-        if (refusal === internalError) log.error({ err: error, method: grpcCall.getPath() }, "a handler failed");
-        answer({
-          code: status[refusal.status],
-          details: refusal.message.toWellFormed(),
-          metadata: statusDetails(refusal),
-        });
-      },
-    );
-  };
-}
-
-/** The first value of a header; several values of one header that differ are refused. */
-function headerText(metadata: Metadata, name: string): string | undefined {
-  const values = metadata.get(name);
-  const first = values[0];
-  if (first === undefined) return undefined;
-  return values.length === 1 ? String(first) : values.map(String).join(",");
+): UnaryMethod {
+  return { log, answer: (request, call) => handler(context, request as Request, call) };
 }
 
 /** A refusal as google.rpc.Status: what batch results hold, and what travels in `grpc-status-details-bin`. */
@@ -128,12 +123,6 @@ export function refusalToStatus(refusal: Refusal): Status {
     );
   }
   return { code: status[refusal.status], message: refusal.message.toWellFormed(), details };
-}
-
-function statusDetails(refusal: Refusal): Metadata {
-  const metadata = new Metadata();
-  metadata.set("grpc-status-details-bin", Buffer.from(Status.encode(refusalToStatus(refusal)).finish()));
-  return metadata;
 }
 
 function pack(type: string, value: Uint8Array): Any {
@@ -185,32 +174,309 @@ function violation(field: string, description: string): FieldViolation {
 }
 
 export interface GrpcServer {
+  readonly port: number;
   /** Refuses new calls and waits for those under way. */
   stop(): Promise<void>;
+  /** Breaks every connection. */
+  destroy(): void;
 }
 
-/** Starts a server on loopback. Throws when the port is taken. */
+/** One method of a service of the contract. */
+interface Method extends UnaryMethod {
+  readonly path: string;
+  readonly decode: (bytes: Buffer) => unknown;
+  readonly encode: (message: unknown) => Buffer;
+}
+
+/** Starts a server on loopback; port 0 takes a free one. Throws when the port is taken. */
 export async function startGrpcServer(
   port: number,
-  services: readonly { definition: ServiceDefinition; handlers: UntypedServiceImplementation }[],
+  services: readonly { definition: ServiceDefinition; handlers: Readonly<Record<string, UnaryMethod>> }[],
 ): Promise<GrpcServer> {
-  const server = new Server({
-    "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
-    "grpc.max_send_message_length": MAX_RESPONSE_BYTES,
-    "grpc.max_concurrent_streams": MAX_CONCURRENT_CALLS_PER_CONNECTION,
+  const methods = new Map(services.flatMap(methodsOf).map((method) => [method.path, method]));
+  const server = createServer({
+    settings: {
+      maxConcurrentStreams: MAX_CONCURRENT_CALLS_PER_CONNECTION,
+      initialWindowSize: WINDOW_BYTES,
+      maxHeaderListSize: MAX_HEADER_BYTES,
+      enablePush: false,
+    },
+    // In MB; Node would end calls beyond 10 of them. What is received is bounded by MAX_RECEIVING_BYTES.
+    maxSessionMemory: Number.MAX_SAFE_INTEGER,
   });
-  for (const { definition, handlers } of services) server.addService(definition, handlers);
+  const sessions = new Set<ServerHttp2Session>();
+  const calls = new CallsUnderWay();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.setLocalWindowSize(WINDOW_BYTES);
+    session.once("close", () => sessions.delete(session));
+    // A connection that breaks ends its calls; that is all there is to do.
+    session.on("error", () => {});
+  });
+  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+    // A client that goes away, or a protocol error of its own.
+    stream.on("error", () => {});
+    accept(stream, headers, methods, calls);
+  });
   await new Promise<void>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error) =>
-      error === null ? resolve() : reject(error),
-    );
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", () => {
+      server.off("error", reject);
+      resolve();
+    });
   });
+  const sweeper = setInterval(() => calls.endSlow(), SWEEP_INTERVAL_MS);
   return {
-    stop: () =>
-      new Promise((resolve) => {
-        server.tryShutdown(() => resolve());
-      }),
+    port: (server.address() as AddressInfo).port,
+    async stop() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // Sends GOAWAY: calls under way end, new ones go elsewhere.
+      for (const session of sessions) session.close();
+      await closed;
+      clearInterval(sweeper);
+    },
+    destroy() {
+      server.close();
+      clearInterval(sweeper);
+      for (const session of sessions) session.destroy();
+    },
   };
+}
+
+/** Throws when a method of the contract has no handler. */
+function methodsOf({
+  definition,
+  handlers,
+}: {
+  definition: ServiceDefinition;
+  handlers: Readonly<Record<string, UnaryMethod>>;
+}): Method[] {
+  return Object.entries(definition).map(([name, { path, requestDeserialize, responseSerialize }]) => {
+    const handler = handlers[name];
+    if (handler === undefined) throw new Error(`${path} has no handler`);
+    return { ...handler, path, decode: requestDeserialize, encode: responseSerialize };
+  });
+}
+
+/** Counts what is under way, and ends what takes too long to arrive. */
+class CallsUnderWay {
+  /** Accepted and not yet answered. */
+  count = 0;
+  receivingBytes = 0;
+  readonly #receiving = new Map<ServerHttp2Stream, number>();
+
+  begin(stream: ServerHttp2Stream): void {
+    this.count += 1;
+    this.#receiving.set(stream, performance.now());
+  }
+
+  received(stream: ServerHttp2Stream, bytes: number): void {
+    this.receivingBytes -= bytes;
+    this.#receiving.delete(stream);
+  }
+
+  /** However it ended: `bytes` are those of a body that never ended. */
+  ended(stream: ServerHttp2Stream, bytes: number): void {
+    this.count -= 1;
+    this.received(stream, bytes);
+  }
+
+  endSlow(): void {
+    const before = performance.now() - RECEIVE_TIMEOUT_MS;
+    for (const [stream, sinceMs] of this.#receiving) {
+      if (sinceMs > before) break;
+      end(stream, status.DEADLINE_EXCEEDED, "The request did not arrive in time.");
+      stream.close(constants.NGHTTP2_CANCEL);
+    }
+  }
+}
+
+/** Decides by the headers alone whether a call is taken. */
+function accept(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  methods: ReadonlyMap<string, Method>,
+  calls: CallsUnderWay,
+): void {
+  const refusal = refuseByHeaders(headers);
+  if (refusal !== undefined) {
+    stream.respond({ ":status": refusal }, { endStream: true });
+    stream.resume();
+    return;
+  }
+  const method = methods.get(headers[":path"] ?? "");
+  const encoding = headers["grpc-encoding"];
+  if (method === undefined) refuseEarly(stream, status.UNIMPLEMENTED, `There is no method ${headers[":path"]}.`);
+  else if (encoding !== undefined && encoding !== "identity") {
+    refuseEarly(stream, status.UNIMPLEMENTED, `Compression by ${encoding} is not supported.`);
+  } else if (calls.count >= MAX_CALLS_UNDER_WAY || calls.receivingBytes >= MAX_RECEIVING_BYTES) {
+    refusedCalls.inc();
+    endRefused(stream, tooManyCalls(calls.count), undefined);
+    stream.resume();
+  } else {
+    calls.begin(stream);
+    receive(stream, calls, (bytes) => answer(stream, headers, method, bytes));
+  }
+}
+
+/** The HTTP status for what is not gRPC at all. */
+function refuseByHeaders(headers: IncomingHttpHeaders): number | undefined {
+  if (headers[":method"] !== "POST") return constants.HTTP_STATUS_METHOD_NOT_ALLOWED;
+  if (!/^application\/grpc($|[+;])/.test(headers["content-type"] ?? "")) {
+    return constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE;
+  }
+  return undefined;
+}
+
+function refuseEarly(stream: ServerHttp2Stream, code: number, message: string): void {
+  end(stream, code, message);
+  stream.resume();
+}
+
+/** Nothing of the call was read: it may be repeated. */
+function tooManyCalls(count: number): Refusal {
+  return new Refusal(
+    "RESOURCE_EXHAUSTED",
+    "TOO_MANY_CALLS",
+    `${count} calls are under way already. Nothing has happened; try again.`,
+    { retryAfterMs: OVERLOAD_RETRY_AFTER_MS },
+  );
+}
+
+/** Collects the one message of a unary call. */
+function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message: Buffer) => void): void {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.on("data", (chunk: Buffer) => {
+    if (size > MAX_REQUEST_BYTES + FRAME_HEADER_BYTES) return;
+    chunks.push(chunk);
+    size += chunk.length;
+    calls.receivingBytes += chunk.length;
+    if (size <= MAX_REQUEST_BYTES + FRAME_HEADER_BYTES) return;
+    end(stream, status.RESOURCE_EXHAUSTED, `The request is larger than ${MAX_REQUEST_BYTES} bytes.`);
+    chunks.length = 0;
+  });
+  stream.once("close", () => calls.ended(stream, size));
+  stream.once("end", () => {
+    calls.received(stream, size);
+    const [first] = chunks;
+    const bytes = chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
+    size = 0;
+    if (stream.headersSent || stream.destroyed) return;
+    if (bytes.length < FRAME_HEADER_BYTES || bytes.readUInt32BE(1) !== bytes.length - FRAME_HEADER_BYTES) {
+      end(stream, status.INTERNAL, "The body is not one whole gRPC message.");
+    } else if (bytes[0] !== 0) {
+      end(stream, status.UNIMPLEMENTED, "Compressed messages are not supported.");
+    } else {
+      then(bytes.subarray(FRAME_HEADER_BYTES));
+    }
+  });
+}
+
+function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: Method, bytes: Buffer): void {
+  let request: unknown;
+  try {
+    request = method.decode(bytes);
+  } catch {
+    end(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
+    return;
+  }
+  let answerHeaders: OutgoingHttpHeaders | undefined;
+  const call: Call = {
+    caller: "local",
+    idempotencyKey: headerText(headers, "idempotency-key"),
+    readAfter: headerText(headers, "x-read-after"),
+    headers,
+    setPosition(token) {
+      answerHeaders ??= { ...GRPC_HEADERS };
+      answerHeaders["x-ledger-position"] = token;
+    },
+    markReplayed() {
+      answerHeaders ??= { ...GRPC_HEADERS };
+      answerHeaders["idempotent-replayed"] = "true";
+    },
+  };
+  method
+    .answer(request, call)
+    .then(
+      (response) => respond(stream, method.encode(response), answerHeaders ?? GRPC_HEADERS),
+      (error: unknown) => {
+        const refusal = error instanceof Refusal ? error : internalError;
+        if (refusal === internalError) method.log.error({ err: error, method: method.path }, "a handler failed");
+        endRefused(stream, refusal, answerHeaders);
+      },
+    )
+    .catch((error: unknown) => {
+      method.log.error({ err: error, method: method.path }, "an answer could not be sent");
+      endRefused(stream, internalError, undefined);
+    });
+}
+
+/** A header of ASCII text; of several headers of one name, Node joins the values, which matches nothing we ask for. */
+function headerText(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value.join(",") : value;
+}
+
+function respond(stream: ServerHttp2Stream, message: Buffer, headers: OutgoingHttpHeaders): void {
+  if (message.length > MAX_RESPONSE_BYTES) {
+    end(stream, status.RESOURCE_EXHAUSTED, `The answer is larger than ${MAX_RESPONSE_BYTES} bytes: ask for less.`);
+    return;
+  }
+  // The client has gone away; what was done is done, and its next try finds it.
+  if (stream.destroyed) return;
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + message.length);
+  frame[0] = 0;
+  frame.writeUInt32BE(message.length, 1);
+  frame.set(message, FRAME_HEADER_BYTES);
+  stream.respond(headers, WITH_TRAILERS);
+  stream.once("wantTrailers", () => stream.sendTrailers(OK_TRAILERS));
+  stream.end(frame);
+}
+
+const GRPC_HEADERS: OutgoingHttpHeaders = {
+  ":status": constants.HTTP_STATUS_OK,
+  "content-type": "application/grpc+proto",
+  "grpc-accept-encoding": "identity",
+};
+
+const OK_TRAILERS: OutgoingHttpHeaders = { "grpc-status": "0" };
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
+
+/** A refusal as trailers; behind headers of its own when there are some, since clients tell the two apart. */
+function endRefused(stream: ServerHttp2Stream, refusal: Refusal, headers: OutgoingHttpHeaders | undefined): void {
+  const details = Buffer.from(Status.encode(refusalToStatus(refusal)).finish())
+    .toString("base64")
+    .replaceAll("=", "");
+  end(stream, status[refusal.status], refusal.message, { "grpc-status-details-bin": details }, headers);
+}
+
+/** Ends a call with a status, unless it has been answered or the client is gone. */
+function end(
+  stream: ServerHttp2Stream,
+  code: number,
+  message: string,
+  more: OutgoingHttpHeaders = {},
+  headers?: OutgoingHttpHeaders,
+): void {
+  if (stream.destroyed || stream.headersSent) return;
+  const trailers = { "grpc-status": String(code), "grpc-message": percentEncode(message), ...more };
+  if (headers === undefined) {
+    stream.respond({ ...GRPC_HEADERS, ...trailers }, { endStream: true });
+    return;
+  }
+  stream.respond(headers, WITH_TRAILERS);
+  stream.once("wantTrailers", () => stream.sendTrailers(trailers));
+  stream.end();
+}
+
+/** `grpc-message`: printable ASCII stands for itself, the rest as the percent-encoded bytes of its UTF-8. */
+function percentEncode(text: string): string {
+  return text
+    .toWellFormed()
+    .replaceAll(/[^ -$&-~]+/g, (part) =>
+      [...Buffer.from(part)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""),
+    );
 }
 
 /** For exhaustiveness: every status a refusal may have exists in gRPC. */

@@ -2,22 +2,14 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  type handleUnaryCall,
-  Server,
-  ServerCredentials,
-  type ServiceDefinition,
-  type UntypedServiceImplementation,
-} from "@grpc/grpc-js";
+import type { ServiceDefinition } from "@grpc/grpc-js";
 import { renderConfig } from "#gateway/render-config.ts";
 import { envoyCommand } from "#infra/local/paths.mjs";
-import { unary } from "#lib/grpc-server.ts";
+import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
 import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { eventually } from "#tests/stack.ts";
-
-const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
 
 /** What reached the services behind the gateway. */
 export interface SeenCall {
@@ -45,18 +37,16 @@ export async function startGateway(
   adjust: (config: string) => string = (config) => config,
 ): Promise<GatewayProcess> {
   const seen: SeenCall[] = [];
-  const server = new Server({ "grpc.max_receive_message_length": MAX_MESSAGE_BYTES });
-  for (const definition of [LedgerServiceService, HistoryServiceService]) {
-    server.addService(definition, standInsFor(definition, seen, standIn));
-  }
-  const servicePort = await new Promise<number>((resolve, reject) => {
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, port) =>
-      error === null ? resolve(port) : reject(error),
-    );
-  });
+  const server = await startGrpcServer(
+    0,
+    [LedgerServiceService, HistoryServiceService].map((definition) => ({
+      definition,
+      handlers: standInsFor(definition, seen, standIn),
+    })),
+  );
 
   const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
-  const services = { host: "127.0.0.1", port: servicePort };
+  const services = { host: "127.0.0.1", port: server.port };
   const config = renderConfig({ port: 0, adminPort: 0, ledger: services, reporting: services });
   const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];
   writeFileSync(configFile, adjust(config));
@@ -66,7 +56,7 @@ export async function startGateway(
   });
   const stop = () => {
     envoy.kill("SIGKILL");
-    server.forceShutdown();
+    server.destroy();
     rmSync(folder, { recursive: true, force: true });
   };
   process.once("exit", stop);
@@ -80,7 +70,7 @@ export async function startGateway(
     url = `http://127.0.0.1:${port}`;
     return port !== undefined;
   }, "the gateway is ready");
-  return { url, seen, breakServices: () => server.forceShutdown(), stop };
+  return { url, seen, breakServices: () => server.destroy(), stop };
 }
 
 interface ListenersAnswer {
@@ -89,20 +79,18 @@ interface ListenersAnswer {
   }[];
 }
 
-function standInsFor(definition: ServiceDefinition, seen: SeenCall[], standIn: StandIn): UntypedServiceImplementation {
+function standInsFor(definition: ServiceDefinition, seen: SeenCall[], standIn: StandIn): Record<string, UnaryMethod> {
   const log = createLogger("stand-in");
   log.level = "silent";
   return Object.fromEntries(
     Object.entries(definition).map(([name, method]) => {
       const emptyAnswer = method.responseDeserialize(Buffer.alloc(0)) as object;
-      const handler: Parameters<typeof unary>[2] = async (headers, request) => {
-        const call = { method: method.path.slice(method.path.lastIndexOf("/") + 1), request, headers } as SeenCall;
+      const handler: Parameters<typeof unary>[2] = async (_, request, { headers }) => {
+        const call: SeenCall = { method: method.path.slice(method.path.lastIndexOf("/") + 1), request, headers };
         seen.push(call);
         return (await standIn(call)) ?? emptyAnswer;
       };
-      const answer: handleUnaryCall<unknown, unknown> = (call, callback) =>
-        unary(call.metadata.getMap(), log, handler)(call, callback);
-      return [name, answer];
+      return [name, unary(undefined, log, handler)];
     }),
   );
 }

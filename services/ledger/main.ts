@@ -1,11 +1,11 @@
 import { Client } from "pg";
-import { startGrpcServer, unary } from "#lib/grpc-server.ts";
+import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { bucketOfUuid, idGenerator, idToUuid } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
 import { type BucketMap, readBucketMap, shardOfBucket } from "#lib/shards.ts";
-import { type LedgerServiceServer, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { batchCreateAccounts } from "#services/ledger/batch-create-accounts.ts";
 import { batchCreateTransfers } from "#services/ledger/batch-create-transfers.ts";
 import { closeAccount } from "#services/ledger/close-account.ts";
@@ -46,7 +46,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     newId: idGenerator(Date.now),
     pageTokens: pageTokens(settings.pageTokenKey, Date.now),
   };
-  const handlers: LedgerServiceServer = {
+  const handlers = {
     createAccount: unary(ctx, log, createAccount),
     batchCreateAccounts: unary(ctx, log, batchCreateAccounts),
     getAccount: unary(ctx, log, getAccount),
@@ -61,7 +61,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     setRates: unary(ctx, log, setRates),
     createQuote: unary(ctx, log, createQuote),
     getQuote: unary(ctx, log, getQuote),
-  };
+  } satisfies Record<keyof typeof LedgerServiceService, UnaryMethod>;
   const stopping = new AbortController();
   const recovering = recover(ctx, stopping.signal);
   const maintaining = maintain(handles, settings.keyRetentionDays, log, stopping.signal);

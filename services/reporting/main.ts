@@ -1,11 +1,11 @@
 import { BackOff } from "#lib/back-off.ts";
 import { isUnavailable, openElasticsearch } from "#lib/elasticsearch.ts";
-import { startGrpcServer, unary } from "#lib/grpc-server.ts";
+import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import type { Logger } from "#lib/log.ts";
 import { openNats } from "#lib/nats.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
-import { type HistoryServiceServer, HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
+import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { Checkpoints } from "#services/reporting/checkpoints.ts";
 import { type Config, config } from "#services/reporting/config.ts";
 import type { Context } from "#services/reporting/context.ts";
@@ -55,10 +55,10 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   }
   const watching = watchElasticsearch();
 
-  const handlers: HistoryServiceServer = {
+  const handlers = {
     listEntries: unary(ctx, log, listEntries),
     listTransfers: unary(ctx, log, listTransfers),
-  };
+  } satisfies Record<keyof typeof HistoryServiceService, UnaryMethod>;
   const server = await startGrpcServer(settings.grpcPort, [{ definition: HistoryServiceService, handlers }]);
   return {
     notReady: () => (answers ? undefined : "Elasticsearch does not answer"),

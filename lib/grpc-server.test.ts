@@ -1,0 +1,209 @@
+import assert from "node:assert/strict";
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
+import { after, before, test } from "node:test";
+import { CallError, call, openClient } from "#lib/grpc-client.ts";
+import { type Call, type GrpcServer, startGrpcServer, unary } from "#lib/grpc-server.ts";
+import { createLogger } from "#lib/log.ts";
+import { Refusal } from "#lib/refusal.ts";
+import { Account, LedgerServiceClient, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+
+const PATH = "/ledgermesh.ledger.v1.LedgerService/GetAccount";
+const log = createLogger("test");
+log.level = "silent";
+
+let server: GrpcServer;
+let session: ClientHttp2Session;
+let client: LedgerServiceClient;
+/** What the handler does with a call. */
+let handle: (accountId: string, call: Call) => Promise<Account> = (accountId) => Promise.resolve(account(accountId));
+let calls = 0;
+
+const account = (accountId: string) => Account.fromPartial({ accountId });
+
+before(async () => {
+  const handler = unary(undefined, log, (_: undefined, { accountId }: { accountId: string }, headers) => {
+    calls += 1;
+    return handle(accountId, headers);
+  });
+  const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
+  server = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }]);
+  session = connect(`http://127.0.0.1:${server.port}`);
+  client = openClient(LedgerServiceClient, `127.0.0.1:${server.port}`);
+});
+after(() => {
+  client.close();
+  session.destroy();
+  server.destroy();
+});
+
+const getAccount = (accountId: string, headers = {}) => call(client, client.getAccount, { accountId }, headers);
+
+/** A frame of gRPC around a GetAccountRequest. */
+function frame(accountId: string, compressed = 0): Buffer {
+  const id = Buffer.from(accountId);
+  const message = Buffer.concat([Buffer.from([0x0a, id.length]), id]);
+  const header = Buffer.alloc(5);
+  header[0] = compressed;
+  header.writeUInt32BE(message.length, 1);
+  return Buffer.concat([header, message]);
+}
+
+/** Sends bytes as they are; answers headers and trailers together. */
+function send(headers: OutgoingHttpHeaders, ...chunks: Buffer[]): Promise<IncomingHttpHeaders> {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": PATH,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
+  for (const chunk of chunks) stream.write(chunk);
+  stream.end();
+  return new Promise((resolve, reject) => {
+    const received: IncomingHttpHeaders = {};
+    stream.on("response", (some) => Object.assign(received, some));
+    stream.on("trailers", (some) => Object.assign(received, some));
+    stream.on("error", reject);
+    stream.on("close", () => resolve(received));
+    stream.resume();
+  });
+}
+
+test("a call is answered, with headers of its own", async () => {
+  handle = (accountId, { setPosition, markReplayed, headers }) => {
+    setPosition("MTo3");
+    markReplayed();
+    return Promise.resolve({ ...account(accountId), reference: String(headers["x-thing"]) });
+  };
+  const answer = await getAccount("acct_1", { "x-thing": "seen" });
+  assert.deepEqual([answer.response.accountId, answer.response.reference], ["acct_1", "seen"]);
+  assert.deepEqual([answer.position, answer.replayed], ["MTo3", true]);
+});
+
+test("a refusal keeps its status, reason and text in any script, and its headers", async () => {
+  handle = (_, { markReplayed }) => {
+    markReplayed();
+    return Promise.reject(
+      new Refusal("FAILED_PRECONDITION", "SOME_REASON", "100 % “ünïcode” 🪙\nnext line", { metadata: { a: "b" } }),
+    );
+  };
+  await assert.rejects(getAccount("acct_1"), {
+    code: 9,
+    reason: "SOME_REASON",
+    message: "100 % “ünïcode” 🪙\nnext line",
+    metadata: { a: "b" },
+    replayed: true,
+  });
+});
+
+test("a bug is INTERNAL with fixed text", async () => {
+  handle = () => Promise.reject(new Error("the password is 123"));
+  await assert.rejects(getAccount("acct_1"), (error) => {
+    assert.ok(error instanceof CallError);
+    assert.deepEqual([error.code, error.reason], [13, "INTERNAL"]);
+    assert.doesNotMatch(error.message, /password/);
+    return true;
+  });
+});
+
+test("what is not gRPC is refused by HTTP, and what is no method of ours by gRPC", async () => {
+  const before = calls;
+  assert.equal((await send({ ":method": "GET" }))[":status"], 405);
+  assert.equal((await send({ "content-type": "application/json" }))[":status"], 415);
+  assert.equal((await send({ "content-type": "application/grpc-web" }))[":status"], 415);
+  assert.equal((await send({ ":path": "/no.Service/Method" }, frame("acct_1")))["grpc-status"], "12");
+  assert.equal(calls, before);
+});
+
+test("a body that is not one whole message reaches no handler", async () => {
+  handle = (accountId) => Promise.resolve(account(accountId));
+  const before = calls;
+  const whole = frame("acct_1");
+  assert.equal((await send({}))["grpc-status"], "13");
+  assert.equal((await send({}, whole.subarray(0, 4)))["grpc-status"], "13");
+  assert.equal((await send({}, whole.subarray(0, 8)))["grpc-status"], "13");
+  assert.equal((await send({}, whole, whole))["grpc-status"], "13");
+  assert.equal((await send({}, frame("acct_1", 1)))["grpc-status"], "12");
+  assert.equal((await send({ "grpc-encoding": "gzip" }, frame("acct_1", 1)))["grpc-status"], "12");
+  assert.equal((await send({}, Buffer.from([0, 0, 0, 0, 2, 0x0a, 0x7f])))["grpc-status"], "13");
+  assert.equal(calls, before);
+  assert.equal((await send({}, whole.subarray(0, 3), whole.subarray(3)))["grpc-status"], "0");
+});
+
+test("a request beyond 8 MB is refused while it arrives, and others are served meanwhile", async () => {
+  const before = calls;
+  const chunk = Buffer.alloc(1024 * 1024);
+  const refused = send({}, ...Array.from({ length: 10 }, () => chunk));
+  assert.equal((await getAccount("acct_2")).response.accountId, "acct_2");
+  assert.equal((await refused)["grpc-status"], "8");
+  assert.equal(calls, before + 1);
+});
+
+test("beyond a thousand calls under way the next is refused at once, and may be repeated later", async () => {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  handle = async (accountId) => {
+    await released;
+    return account(accountId);
+  };
+  const before = calls;
+  const waiting = Array.from({ length: 1_000 }, () => getAccount("acct_1"));
+  await until(() => calls === before + 1_000);
+  await assert.rejects(getAccount("acct_1"), { code: 8, reason: "TOO_MANY_CALLS" });
+  assert.equal(calls, before + 1_000);
+  release();
+  assert.equal((await Promise.all(waiting)).length, 1_000);
+  assert.equal((await getAccount("acct_1")).response.accountId, "acct_1");
+});
+
+test("a client that goes away leaves nothing behind", async () => {
+  const { promise: late, resolve: answered } = Promise.withResolvers<void>();
+  handle = async (accountId) => {
+    await late;
+    return account(accountId);
+  };
+  const before = calls;
+  const other = connect(`http://127.0.0.1:${server.port}`);
+  other.on("error", () => {});
+  const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
+  stream.on("error", () => {});
+  stream.end(frame("acct_1"));
+  await until(() => calls === before + 1);
+  other.destroy();
+  answered();
+  handle = (accountId) => Promise.resolve(account(accountId));
+  assert.equal((await getAccount("acct_1")).response.accountId, "acct_1");
+});
+
+test("a stopping server ends what is under way and takes nothing new", async () => {
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  const handler = unary(undefined, log, async (_: undefined, { accountId }: { accountId: string }) => {
+    begin();
+    await released;
+    return account(accountId);
+  });
+  const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
+  const stopping = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }]);
+  const other = connect(`http://127.0.0.1:${stopping.port}`);
+  other.on("error", () => {});
+  const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
+  const trailers = new Promise<IncomingHttpHeaders>((resolve) => stream.once("trailers", resolve));
+  stream.resume();
+  stream.end(frame("acct_1"));
+  await begun;
+  const stopped = stopping.stop();
+  release();
+  assert.equal((await trailers)["grpc-status"], "0");
+  await stopped;
+  await assert.rejects(new Promise((_, reject) => connect(`http://127.0.0.1:${stopping.port}`).once("error", reject)), {
+    code: "ECONNREFUSED",
+  });
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!condition()) {
+    assert.ok(performance.now() < deadline, "it did not come about");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
