@@ -151,7 +151,7 @@ async function unpostedTransfers(
 ): Promise<Set<string>> {
   const asked = new Map<ShardHandle, Set<string>>();
   for (const [uuid, , postings] of rows) {
-    for (const account of postings.flatMap(([debit, credit]) => [debit, credit])) {
+    for (const account of postings.flatMap((posting) => posting.slice(0, 2))) {
       const remote = ctx.shardOfAccount(account);
       if (remote === payer) continue;
       const transfers = asked.get(remote);
