@@ -40,11 +40,11 @@ export function writeStatements(mapVersion: number, decided: DecidedBatch): Writ
   const eventCount = batch.events.length;
   const further: Statement[] = [];
   const legs = [...batch.legs.values()].flat().filter(({ row }) => row !== "unchanged");
-  if (legs.length > 0) further.push(callOf("ledger.write_legs", [eventCount, ...legColumns(legs)]));
+  if (legs.length > 0) further.push(callOf("write_legs", [eventCount, ...legColumns(legs)]));
   const decisions = [...batch.decisions.values()].filter(({ row }) => row !== "unchanged");
   if (decisions.length > 0) {
     further.push(
-      callOf("ledger.write_decisions", [
+      callOf("write_decisions", [
         plainArray(decisions.map(({ row }) => String(row === "new"))),
         plainArray(decisions.map(({ transferUuid }) => transferUuid)),
         plainArray(decisions.map(({ bucket }) => bucket)),
@@ -57,11 +57,9 @@ export function writeStatements(mapVersion: number, decided: DecidedBatch): Writ
   if (batch.newRates.length > 0) further.push(callOf("write_rates", rateColumns(batch.newRates)));
   if (keyEvents.length > 0) {
     const ordinals = plainArray(keyEvents.map(({ event }) => event.ordinal));
-    further.push(
-      callOf("ledger.write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]),
-    );
+    further.push(callOf("write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]));
   }
-  return { post: callOf("ledger.post_transfers", postColumns(mapVersion, decided)), further };
+  return { post: callOf("post_transfers", postColumns(mapVersion, decided)), further };
 }
 
 /** Sends the statements, in one round trip with whatever follows; answers the number of the batch's first event. */
@@ -74,7 +72,7 @@ export async function sendStatements(db: Client, { post, further }: WriteStateme
 }
 
 function callOf(name: string, values: readonly (string | number)[]): Statement {
-  return { name, text: `select ${name}(${values.map((_, index) => `$${index + 1}`).join(", ")})`, values };
+  return { name, text: `select ledger.${name}(${values.map((_, index) => `$${index + 1}`).join(", ")})`, values };
 }
 
 function postColumns(mapVersion: number, { batch, refusedKeys }: DecidedBatch): (string | number)[] {
