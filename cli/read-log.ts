@@ -3,7 +3,7 @@ import type { StoredEvent } from "#lib/events.ts";
 
 /** Reading a shard's events and seals for an audit, in pages, the next of them on its way while one is looked at. */
 
-const PAGE_EVENTS = 1_000;
+export const PAGE_EVENTS = 1_000;
 const PAGE_BYTES = 4 * 1024 * 1024;
 /** Of at most 32 KB each. */
 const PAGE_SEALS = 50;

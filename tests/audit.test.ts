@@ -6,7 +6,7 @@ import { type Client, Pool } from "pg";
 import { auditReport, auditVerdict } from "#cli/audit-report.ts";
 import { auditVerify } from "#cli/audit-verify.ts";
 import { seededRandom } from "#cli/random.ts";
-import { readLogEnd } from "#cli/read-log.ts";
+import { PAGE_EVENTS, readLogEnd } from "#cli/read-log.ts";
 import { auditorShards } from "#cli/shard-connections.ts";
 import { type Anchor, MAX_PROBLEMS, type Verification, verifyEvents } from "#cli/verify-events.ts";
 import { shardUrls } from "#infra/local/endpoints.ts";
@@ -375,6 +375,14 @@ test("every reason is explained to auditors, and no other", () => {
   );
   assert.ok(reasons.length > 10);
   assert.deepEqual(listed, reasons);
+});
+
+test("an event added between two pages of the reader is found too", async () => {
+  const { db, found, seal } = await sealedShard();
+  await writeEvents(db, 2_000);
+  for (let count = 0; count < 3; count += 1) await seal();
+  await db.query("insert into ledger.events values ($1, 0, 'x', 1, 'x', 1, '{}', '2027-01-01')", [PAGE_EVENTS]);
+  assert.deepEqual(await found(), [["EVENT_REPEATED", PAGE_EVENTS, PAGE_EVENTS]]);
 });
 
 interface Run {
