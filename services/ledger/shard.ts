@@ -141,6 +141,14 @@ export function isContended(error: unknown): boolean {
   return error instanceof DatabaseError && (error.code === "40P01" || error.code === "40001");
 }
 
+/**
+ * Whether another transaction made the same row first, such as the decision on a transfer, which cannot be locked while it
+ * is not there. Nothing of this one has happened.
+ */
+export function isOvertaken(error: unknown): boolean {
+  return error instanceof DatabaseError && error.code === "23505";
+}
+
 /** Raised by the functions that write when the bucket map is not the one that was evaluated with. */
 export function isMapChanged(error: unknown): boolean {
   return error instanceof DatabaseError && error.code === "LM001";

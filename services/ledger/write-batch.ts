@@ -22,6 +22,7 @@ import {
   isContended,
   isDefect,
   isMapChanged,
+  isOvertaken,
   type Shard,
   type Writer,
 } from "#services/ledger/shard.ts";
@@ -37,6 +38,8 @@ import {
  */
 const MAX_TRIES_AFTER_LOST_COMMIT = 40;
 const PAUSE_AFTER_LOST_COMMIT_MS = 250;
+/** Each reads what the one that was faster has written, so that one is enough for a row; a batch may have several. */
+const MAX_TRIES_OVERTAKEN = 5;
 
 export async function writeBatch(
   shard: Shard,
@@ -46,6 +49,7 @@ export async function writeBatch(
   commitLostBefore = false,
 ): Promise<CommandOutcome[]> {
   let commitLost = commitLostBefore;
+  let overtaken = 0;
   for (let tries = 0; ; tries += 1) {
     const attempt = await tryToWrite(shard, writer, log, commands);
     switch (attempt.kind) {
@@ -55,6 +59,11 @@ export async function writeBatch(
         // After a lost commit "nothing" speaks of this try only.
         if (!commitLost) return commands.map(() => ({ kind: "refused", refusal: attempt.refusal, replayed: false }));
         break;
+      case "overtaken":
+        overtaken += 1;
+        if (overtaken > MAX_TRIES_OVERTAKEN)
+          return writeHalves(shard, writer, log, commands, commitLost, attempt.error);
+        continue;
       case "failed":
         return writeHalves(shard, writer, log, commands, commitLost, attempt.error);
       case "commit_lost":
@@ -74,6 +83,8 @@ type Attempt =
   | { readonly kind: "committed"; readonly outcomes: CommandOutcome[] }
   | { readonly kind: "nothing_happened"; readonly refusal: Refusal }
   | { readonly kind: "commit_lost" }
+  /** Another transaction has made a row that was not there when this one looked. Nothing has happened. */
+  | { readonly kind: "overtaken"; readonly error: unknown }
   /** Postgres refused a statement: a bug, or a resource that ran out. Nothing has happened. */
   | { readonly kind: "failed"; readonly error: unknown };
 
@@ -157,6 +168,7 @@ async function giveUp(db: Client, shard: Shard, writer: Writer, error: unknown):
     return { kind: "nothing_happened", refusal: refusals.shardUnavailable(shard.number) };
   }
   await db.query("rollback").catch(() => writer.discard());
+  if (isOvertaken(error)) return { kind: "overtaken", error };
   if (isContended(error)) return { kind: "nothing_happened", refusal: refusals.shardContended(shard.number) };
   if (isMapChanged(error)) return { kind: "nothing_happened", refusal: refusals.shardMapChanged(shard.number) };
   return { kind: "failed", error };
