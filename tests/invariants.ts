@@ -64,4 +64,18 @@ const OFFENDERS: Readonly<Record<string, string>> = {
     select account_id from ledger.accounts where status = 'CLOSED'
        and (posted_minor_units <> 0 or held_minor_units <> 0
          or prepared_debit_minor_units <> 0 or prepared_credit_minor_units <> 0)`,
+  "what is held of an account is what its open holds have left": `
+    select a.account_id from ledger.accounts a
+      left join ledger.holds h on h.debit_account_id = a.account_id and h.state = 'OPEN'
+     group by a.account_id
+    having a.held_minor_units <> coalesce(sum(h.amount_minor_units - h.captured_minor_units), 0)`,
+  "what was captured of holds is what transfers took from them": `
+    select * from
+      (select coalesce(sum(captured_minor_units), 0) as captured from ledger.holds) h,
+      (select coalesce(sum((postings->0->>2)::numeric), 0) as taken from ledger.transfers where links->>'hold_id' is not null) t
+     where h.captured <> t.taken`,
+  "every change of a hold has its event": `
+    select * from (select coalesce(sum(version), 0) as changes from ledger.holds) h,
+                  (select count(*) as events from ledger.events where type = 'hold_changed') e
+     where h.changes <> e.events`,
 };

@@ -1,5 +1,6 @@
 import type { Refusal } from "#lib/refusal.ts";
 import type { CommandAnswer } from "#services/ledger/command.ts";
+import type { LockedHold } from "#services/ledger/hold.ts";
 import type { LockedQuote } from "#services/ledger/quote.ts";
 import type { DatedRate, NewRate } from "#services/ledger/rate.ts";
 import type { BatchEvent, LockedLeg } from "#services/ledger/remote-leg.ts";
@@ -15,6 +16,8 @@ export interface Batch {
   readonly accounts: ReadonlyMap<string, LockedAccount>;
   /** By transfer id: of the payer's shard. */
   readonly decisions: Map<string, Decision>;
+  /** By hold id. */
+  readonly holds: Map<string, LockedHold>;
   /** By transfer id: legs that are on this shard. */
   readonly legs: Map<string, LockedLeg[]>;
   /** By their ids. */

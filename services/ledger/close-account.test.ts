@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
-import { parseId, uuidToId } from "#lib/ids.ts";
+import { uuidToId } from "#lib/ids.ts";
 import {
   Account_Kind,
   Account_Status,
@@ -9,6 +9,7 @@ import {
   CreateAccountRequest,
   Transfer_State,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { hold, voidHold } from "#tests/holds.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import {
   eventually,
@@ -149,18 +150,15 @@ test("of a close and 100 credits at once, either the account is closed and empty
 
 test("money held by a hold keeps its account open", async () => {
   const account = await openFunded(5n);
-  const hold = (amount: number) =>
-    postgres(1).query("update ledger.accounts set held_minor_units = $2 where account_id = $1", [
-      parseId(account.accountId)?.uuid,
-      amount,
-    ]);
-  await hold(5);
+  const { response } = await hold(account.accountId, "system:fees", 5n);
   await assert.rejects(setStatus("close", account.accountId), {
     code: 9,
     reason: "ACCOUNT_HAS_HOLDS",
     metadata: { account_id: account.accountId, held_minor_units: "5" },
   });
-  await hold(0);
+  await voidHold(response.holdId);
+  await transfer(account.accountId, "system:fees", 5n);
+  assert.equal((await setStatus("close", account.accountId)).response.status, Account_Status.CLOSED);
 });
 
 test("after all of it balances, statuses and events agree", async () => {

@@ -1,5 +1,6 @@
 import type { IdPrefix } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
+import type { HoldSnapshot } from "#services/ledger/hold.ts";
 import type { LockedQuote } from "#services/ledger/quote.ts";
 import type { DatedRate } from "#services/ledger/rate.ts";
 import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
@@ -19,7 +20,10 @@ export type LedgerCommand =
   | CloseDecisionCommand
   | SetAccountStatusCommand
   | SetRatesCommand
-  | CreateQuoteCommand;
+  | CreateQuoteCommand
+  | CreateHoldCommand
+  | VoidHoldCommand
+  | ExpireHoldCommand;
 
 /** An account by its id, and by the UUID that Postgres knows it by. */
 export interface AccountName {
@@ -125,12 +129,42 @@ export interface CreateQuoteCommand extends CommandBase {
   readonly debitAccountId: string | undefined;
 }
 
+/** On the payer's shard. */
+export interface CreateHoldCommand extends CommandBase {
+  readonly kind: "create_hold";
+  readonly holdId: string;
+  readonly holdUuid: string;
+  readonly bucket: number;
+  readonly debit: AccountName;
+  readonly credit: AccountName;
+  /** The credit account is on this shard, and so among the locked ones. */
+  readonly creditIsHere: boolean;
+  readonly amountMinorUnits: bigint;
+  readonly currency: string;
+  /** Undefined: a default from now. */
+  readonly expireTimeMs: number | undefined;
+  /** The credit account's shard has refused it: only the key counts, which may have its answer already. */
+  readonly refusedElsewhere: { readonly refusal: Refusal; readonly remembered: boolean } | undefined;
+}
+
+export interface VoidHoldCommand extends CommandBase {
+  readonly kind: "void_hold";
+  readonly holdId: string;
+}
+
+/** By a worker, when a hold's time may be over. Can not be refused. */
+export interface ExpireHoldCommand extends CommandBase {
+  readonly kind: "expire_hold";
+  readonly holdId: string;
+}
+
 /** What a command that was carried out has to say. */
 export type CommandAnswer =
   | { readonly kind: "transfer"; readonly transfer: PostedTransfer }
   /** To be read: the resource of the command's key, in a replay of a command that makes no transfer; or what it changed. */
   | { readonly kind: "resource"; readonly resourceUuid: string }
   | { readonly kind: "quote"; readonly quote: LockedQuote }
+  | { readonly kind: "hold"; readonly hold: HoldSnapshot }
   | { readonly kind: "legs"; readonly legs: readonly LockedLeg[] }
   | { readonly kind: "decision"; readonly committed: boolean }
   | { readonly kind: "none" };

@@ -38,6 +38,7 @@ function evaluate(change: AccountChange, state: Partial<LockedAccount>, reason =
     nowMs: NOW_MS,
     accounts: new Map([[id, account]]),
     decisions: new Map(),
+    holds: new Map(),
     legs: new Map(),
     quotes: new Map(),
     rates: new Map(),

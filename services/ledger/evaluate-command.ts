@@ -2,6 +2,7 @@ import type { Batch, Evaluation } from "#services/ledger/batch.ts";
 import type { LedgerCommand } from "#services/ledger/command.ts";
 import { setAccountStatus } from "#services/ledger/evaluate-account-status.ts";
 import { abortTransfer, closeDecision } from "#services/ledger/evaluate-decision.ts";
+import { evaluateCreateHold, evaluateExpireHold, evaluateVoidHold } from "#services/ledger/evaluate-hold.ts";
 import { postLegs, prepareLegs, releaseLegs } from "#services/ledger/evaluate-legs.ts";
 import { createQuote } from "#services/ledger/evaluate-quote.ts";
 import { setRates } from "#services/ledger/evaluate-rates.ts";
@@ -28,5 +29,11 @@ export function evaluateCommand(command: LedgerCommand, batch: Batch): Evaluatio
       return setRates(command, batch);
     case "create_quote":
       return createQuote(command, batch);
+    case "create_hold":
+      return evaluateCreateHold(command, batch);
+    case "void_hold":
+      return evaluateVoidHold(command, batch);
+    case "expire_hold":
+      return evaluateExpireHold(command, batch);
   }
 }

@@ -3,6 +3,7 @@ import { MAX_MINOR_UNITS, MIN_MINOR_UNITS } from "#lib/money.ts";
 import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
+import { checkCapture, letGo, noteCapture } from "#services/ledger/evaluate-hold.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import {
   type BalanceAfter,
@@ -20,8 +21,12 @@ import {
  * every `balance_after` that is written is a balance that was allowed.
  *
  * With legs on other shards this is the decision: they are prepared, and will be posted when this commits.
+ *
+ * A capture lets go of what is held and enters its posting in one change of the account: nobody can take the money between.
  */
 export function evaluateTransfer(command: TransferCommand, batch: Batch): Evaluation {
+  const capture = command.capture === undefined ? undefined : checkCapture(command.capture, command.postings, batch);
+  if (capture?.kind === "refused") return capture;
   if (command.refusedElsewhere !== undefined) return { kind: "refused", ...command.refusedElsewhere };
   const { accounts, nowMs } = batch;
   const unknown = refuseUnknown(command, accounts);
@@ -33,7 +38,10 @@ export function evaluateTransfer(command: TransferCommand, batch: Batch): Evalua
   const refusal = refuseAccounts(command, touched, accounts) ?? refuseTimes(command, touched, nowMs);
   if (refusal !== undefined) return { kind: "refused", refusal, remembered: true };
 
-  const before = touched.map(({ postedMinorUnits, entrySequence }) => ({ postedMinorUnits, entrySequence }));
+  const before = touched.map(({ postedMinorUnits, heldMinorUnits, entrySequence }) => {
+    return { postedMinorUnits, heldMinorUnits, entrySequence };
+  });
+  if (capture !== undefined) letGo(capture, batch);
   const entries: EntryLine[] = [];
   for (const posting of command.local) {
     const failed = enterPosting(posting, accounts, entries);
@@ -59,6 +67,8 @@ export function evaluateTransfer(command: TransferCommand, batch: Batch): Evalua
     effectiveTimeMs,
     links,
   };
+  // Its event comes first: who has seen the transfer's number has seen both.
+  if (capture !== undefined) noteCapture(capture, batch);
   const event = addEvent(batch, {
     bucket,
     aggregateId: transferId,

@@ -5,6 +5,8 @@ import type { Batch, Decision } from "#services/ledger/batch.ts";
 import type { CommandKey, LedgerCommand } from "#services/ledger/command.ts";
 import { keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
 import { type BalanceColumn, decodeTransfer } from "#services/ledger/encode-transfer.ts";
+import type { LockedHold } from "#services/ledger/hold.ts";
+import { HOLD_COLUMNS, type HoldRow, toLockedHold } from "#services/ledger/hold-row.ts";
 import { pairOf, readRates } from "#services/ledger/rate.ts";
 import type { LockedLeg } from "#services/ledger/remote-leg.ts";
 import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-leg-row.ts";
@@ -13,8 +15,8 @@ import type { LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts
 /**
  * The first round trip of a batch: begin, keys, locks and the clock; and what became of the keys that were not free.
  *
- * Everything is locked in one order by everybody, so that two batches cannot deadlock: keys, then decisions, then legs, then
- * accounts, each sorted; the head of the event log comes last, when the batch is written (post-transfers.sql).
+ * Everything is locked in one order by everybody, so that two batches cannot deadlock: keys, then decisions, then holds,
+ * then legs, then accounts, each sorted; the head of the event log comes last, when the batch is written (post-transfers.sql).
  */
 export interface LockedBatch {
   readonly batch: Batch;
@@ -42,10 +44,11 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
   for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
 
   const needs = commands.map(needsOf).filter((need) => need !== NOTHING);
-  const [, claimed, decisions, legs, rates, locked, clock] = await Promise.all([
+  const [, claimed, decisions, holds, legs, rates, locked, clock] = await Promise.all([
     db.query("begin"),
     claimKeys(db, keys),
     lockDecisions(db, defined(needs.map(({ decisionOf }) => decisionOf))),
+    lockHolds(db, defined(needs.map(({ holdOf }) => holdOf))),
     lockLegs(db, defined(needs.map(({ legsOf }) => legsOf))),
     readRates(db, [...new Set(defined(needs.map(({ rateOf }) => rateOf)))]),
     db.query<AccountRow>({
@@ -65,6 +68,7 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
     nowMs: clock.rows[0]?.[0] as number,
     accounts: new Map(locked.rows.map((row) => toLockedAccount(row, names)).map((account) => [account.id, account])),
     decisions,
+    holds,
     legs,
     quotes: new Map(),
     rates,
@@ -79,6 +83,7 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
 /** Rows beside accounts that a command may read or write, by their ids. */
 interface Needs {
   readonly decisionOf?: string;
+  readonly holdOf?: string;
   readonly legsOf?: string;
   readonly rateOf?: string;
 }
@@ -86,7 +91,11 @@ interface Needs {
 function needsOf(command: LedgerCommand): Needs {
   switch (command.kind) {
     case "transfer":
-      return command.crossShard ? { decisionOf: command.transferId } : NOTHING;
+      if (command.capture === undefined && !command.crossShard) return NOTHING;
+      return {
+        ...(command.crossShard ? { decisionOf: command.transferId } : {}),
+        ...(command.capture === undefined ? {} : { holdOf: command.capture.holdId }),
+      };
     case "abort_transfer":
     case "close_decision":
       return { decisionOf: command.transferId };
@@ -96,9 +105,13 @@ function needsOf(command: LedgerCommand): Needs {
       return { legsOf: command.transferId };
     case "set_account_status":
     case "set_rates":
+    case "create_hold":
       return NOTHING;
     case "create_quote":
       return { rateOf: pairOf(command.sellCurrency, command.buyCurrency) };
+    case "void_hold":
+    case "expire_hold":
+      return { holdOf: command.holdId };
   }
 }
 
@@ -137,6 +150,17 @@ async function lockDecisions(db: Client, transferIds: readonly string[]): Promis
       { transferUuid, bucket: bucketOfUuid(transferUuid), state, row: "unchanged" },
     ]),
   );
+}
+
+async function lockHolds(db: Client, holdIds: readonly string[]): Promise<Map<string, LockedHold>> {
+  if (holdIds.length === 0) return new Map();
+  const { rows } = await db.query<HoldRow>({
+    name: "lock-holds",
+    text: `select ${HOLD_COLUMNS} from ledger.holds where hold_id = any ($1) order by hold_id for update`,
+    values: [plainArray(holdIds.map(idToUuid))],
+    rowMode: "array",
+  });
+  return new Map(rows.map(toLockedHold).map((hold) => [hold.holdId, hold]));
 }
 
 async function lockLegs(db: Client, transferIds: readonly string[]): Promise<Map<string, LockedLeg[]>> {

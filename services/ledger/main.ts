@@ -8,15 +8,19 @@ import { type BucketMap, readBucketMap, shardOfBucket } from "#lib/shards.ts";
 import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { batchCreateAccounts } from "#services/ledger/batch-create-accounts.ts";
 import { batchCreateTransfers } from "#services/ledger/batch-create-transfers.ts";
+import { captureHold } from "#services/ledger/capture-hold.ts";
 import { closeAccount } from "#services/ledger/close-account.ts";
 import { committedHints } from "#services/ledger/committed-hints.ts";
 import { type Config, config } from "#services/ledger/config.ts";
 import type { Context } from "#services/ledger/context.ts";
 import { createAccount } from "#services/ledger/create-account.ts";
+import { createHold } from "#services/ledger/create-hold.ts";
 import { createQuote } from "#services/ledger/create-quote.ts";
 import { createTransfer } from "#services/ledger/create-transfer.ts";
+import { expireHolds } from "#services/ledger/expire-holds.ts";
 import { freezeAccount } from "#services/ledger/freeze-account.ts";
 import { getAccount } from "#services/ledger/get-account.ts";
+import { getHold } from "#services/ledger/get-hold.ts";
 import { getQuote } from "#services/ledger/get-quote.ts";
 import { getTransfer } from "#services/ledger/get-transfer.ts";
 import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
@@ -27,6 +31,7 @@ import { setRates } from "#services/ledger/set-rates.ts";
 import { openShard } from "#services/ledger/shard.ts";
 import { shardHandle } from "#services/ledger/shard-handle.ts";
 import { unfreezeAccount } from "#services/ledger/unfreeze-account.ts";
+import { voidHold } from "#services/ledger/void-hold.ts";
 
 async function start(settings: Config, log: Logger): Promise<RunningService> {
   const map = await readMap(settings.shards, log);
@@ -61,17 +66,24 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     setRates: unary(ctx, log, setRates),
     createQuote: unary(ctx, log, createQuote),
     getQuote: unary(ctx, log, getQuote),
+    createHold: unary(ctx, log, createHold),
+    captureHold: unary(ctx, log, captureHold),
+    voidHold: unary(ctx, log, voidHold),
+    getHold: unary(ctx, log, getHold),
   } satisfies Record<keyof typeof LedgerServiceService, UnaryMethod>;
   const stopping = new AbortController();
-  const recovering = recover(ctx, stopping.signal);
-  const maintaining = maintain(handles, settings.keyRetentionDays, log, stopping.signal);
+  const working = [
+    recover(ctx, stopping.signal),
+    expireHolds(ctx, stopping.signal),
+    maintain(handles, settings.keyRetentionDays, log, stopping.signal),
+  ];
   const server = await startGrpcServer(settings.grpcPort, [{ definition: LedgerServiceService, handlers }]);
   return {
     notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {
       await server.stop();
       stopping.abort();
-      await Promise.all([recovering, maintaining]);
+      await Promise.all(working);
       await Promise.all(handles.flatMap(({ commands, accounts }) => [commands.drained(), accounts.drained()]));
       await hints.close();
       await Promise.all(handles.map(({ shard }) => shard.close()));

@@ -18,6 +18,7 @@ import {
   transitAccounts,
 } from "#services/ledger/cross-shard.ts";
 import type { LaneName } from "#services/ledger/group-commit.ts";
+import type { HoldCapture } from "#services/ledger/hold.ts";
 import type { ParsedAccount, ParsedTransfer } from "#services/ledger/parse-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import { systemAccount } from "#services/ledger/system-accounts.ts";
@@ -38,6 +39,7 @@ export interface TransferOrder {
   readonly lane: LaneName;
   readonly timeoutMs: number;
   readonly links?: TransferLinks;
+  readonly capture?: HoldCapture;
 }
 
 /** A posting whose accounts are known. */
@@ -177,6 +179,7 @@ async function toCommand(
     metadata,
     effectiveTimeMs,
     links: order.links,
+    capture: order.capture,
     crossShard: !postings.every(({ debit, credit }) => isHere(ctx, handle, debit) && isHere(ctx, handle, credit)),
     refusedElsewhere: undefined,
   };

@@ -5,12 +5,16 @@ import type { AccountName } from "#services/ledger/command.ts";
 import { canonicalHash } from "#services/ledger/command-key.ts";
 import { TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
 
-/** A request that is well formed; its `system:` accounts are not resolved yet. */
-export interface ParsedTransfer {
-  readonly postings: readonly ParsedPosting[];
+/** What a caller says of a transfer. */
+export interface TransferTexts {
   readonly type: string;
   readonly memo: string;
   readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A request that is well formed; its `system:` accounts are not resolved yet. */
+export interface ParsedTransfer extends TransferTexts {
+  readonly postings: readonly ParsedPosting[];
   readonly effectiveTimeMs: number | undefined;
   /** SHA-256 of the canonical form: what an idempotency key is bound to. */
   readonly fingerprint: Buffer;
@@ -62,22 +66,29 @@ export function parseTransfer(request: CreateTransferRequest): ParsedTransfer {
     if (debit === undefined || credit === undefined) continue;
     postings.push({ debit, credit, amountMinorUnits: posting.amountMinorUnits, currency: posting.currency });
   }
-  const type = request.type === "" ? DEFAULT_TYPE : request.type;
-  checkType(check, "type", type);
-  check.require(
-    isLine(request.memo, MAX_MEMO_CHARACTERS),
-    "memo",
-    `must be at most ${MAX_MEMO_CHARACTERS} characters without control characters`,
-  );
-  checkMetadata(check, "metadata", request.metadata);
+  const texts = checkTexts(check, request, DEFAULT_TYPE);
   checkTime(check, "effective_time", request.effectiveTime);
   const effectiveTimeMs = request.effectiveTime?.getTime();
   check.done();
-  const { memo, metadata } = request;
-  return { postings, type, memo, metadata, effectiveTimeMs, fingerprint: fingerprintOf(request, type) };
+  return { postings, ...texts, effectiveTimeMs, fingerprint: fingerprintOf(request, texts.type) };
 }
 
-function parseAccount(check: FieldCheck, field: string, text: string): ParsedAccount | undefined {
+/** Notes a violation for each text of a transfer that is malformed; answers them with the type filled in. */
+export function checkTexts(check: FieldCheck, request: TransferTexts, defaultType: string): TransferTexts {
+  const { memo, metadata } = request;
+  const type = request.type === "" ? defaultType : request.type;
+  checkType(check, "type", type);
+  check.require(
+    isLine(memo, MAX_MEMO_CHARACTERS),
+    "memo",
+    `must be at most ${MAX_MEMO_CHARACTERS} characters without control characters`,
+  );
+  checkMetadata(check, "metadata", metadata);
+  return { type, memo, metadata };
+}
+
+/** Notes a violation unless the text names an account, or a system account that may be named. */
+export function parseAccount(check: FieldCheck, field: string, text: string): ParsedAccount | undefined {
   if (text.startsWith(SYSTEM_PREFIX)) {
     const named = check.require(SYSTEM_PATTERN.test(text), field, "must be system:NAME with a NAME of a-z, 0-9 and _");
     const free = check.require(text !== TRANSIT_REFERENCE, field, "belongs to transfers between shards: name another");

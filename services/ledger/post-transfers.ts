@@ -6,6 +6,7 @@ import type { Batch } from "#services/ledger/batch.ts";
 import type { CommandKey } from "#services/ledger/command.ts";
 import { encodeRefusal, keyColumns } from "#services/ledger/command-key.ts";
 import { encodeBalances, encodeLinks, encodePostings, rfc3339 } from "#services/ledger/encode-transfer.ts";
+import { holdColumns } from "#services/ledger/hold-row.ts";
 import { quoteColumns } from "#services/ledger/quote.ts";
 import { rateColumns } from "#services/ledger/rate.ts";
 import type { BatchEvent } from "#services/ledger/remote-leg.ts";
@@ -55,6 +56,8 @@ export function writeStatements(mapVersion: number, decided: DecidedBatch): Writ
   const quotes = [...batch.quotes.values()].filter(({ row }) => row !== "unchanged");
   if (quotes.length > 0) further.push(callOf("write_quotes", quoteColumns(quotes)));
   if (batch.newRates.length > 0) further.push(callOf("write_rates", rateColumns(batch.newRates)));
+  const holds = [...batch.holds.values()].filter(({ row }) => row !== "unchanged");
+  if (holds.length > 0) further.push(callOf("write_holds", holdColumns(holds)));
   if (keyEvents.length > 0) {
     const ordinals = plainArray(keyEvents.map(({ event }) => event.ordinal));
     further.push(callOf("write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]));

@@ -11,6 +11,15 @@ const RESOURCE_TYPES: Readonly<Record<string, string>> = {
   quot: "quote",
 };
 
+/** A capture of all that is left is tried again after it. */
+export const HOLD_CONTENDED = "HOLD_CONTENDED";
+/** By the state that a hold has come to. */
+const CLOSED_HOLD_REASONS = {
+  CAPTURED: "HOLD_CAPTURED",
+  VOIDED: "HOLD_VOIDED",
+  EXPIRED: "HOLD_EXPIRED",
+} as const;
+
 function refuse(status: RefusalStatus, reason: string, message: string, metadata: Record<string, string>): Refusal {
   return new Refusal(status, reason, message, { metadata });
 }
@@ -31,6 +40,52 @@ export const refusals = {
 
   quoteNotFound: (quoteId: string) =>
     refuse("NOT_FOUND", "QUOTE_NOT_FOUND", `There is no quote ${quoteId}.`, { quote_id: quoteId }),
+  holdNotFound: (holdId: string) =>
+    refuse("NOT_FOUND", "HOLD_NOT_FOUND", `There is no hold ${holdId}.`, { hold_id: holdId }),
+
+  /** Nothing changes any more once a hold is not OPEN. */
+  holdNotOpen: (holdId: string, state: "CAPTURED" | "VOIDED" | "EXPIRED") =>
+    refuse("FAILED_PRECONDITION", CLOSED_HOLD_REASONS[state], `Hold ${holdId} is ${state.toLowerCase()} already.`, {
+      hold_id: holdId,
+      state,
+    }),
+
+  captureExceedsHold: (holdId: string, remainingMinorUnits: bigint, neededMinorUnits: bigint) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "CAPTURE_EXCEEDS_HOLD",
+      `Hold ${holdId} has ${remainingMinorUnits} minor units left; ${neededMinorUnits} were to be captured.`,
+      {
+        hold_id: holdId,
+        remaining_minor_units: remainingMinorUnits.toString(),
+        needed_minor_units: neededMinorUnits.toString(),
+      },
+    ),
+
+  expireTimeInPast: (now: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "EXPIRE_TIME_IN_PAST",
+      `expire_time is not in the future: it is ${now.toISOString()}.`,
+      { now: now.toISOString() },
+    ),
+
+  expireTimeTooFar: (latest: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "EXPIRE_TIME_TOO_FAR",
+      `expire_time is too far ahead: ${latest.toISOString()} is the latest.`,
+      { latest: latest.toISOString() },
+    ),
+
+  /** A capture of all that is left, while others capture too. Nothing has happened. */
+  holdContended: (holdId: string) =>
+    new Refusal(
+      "UNAVAILABLE",
+      HOLD_CONTENDED,
+      `Other captures of hold ${holdId} came between reading what is left and taking it. Nothing has happened; try again.`,
+      { metadata: { hold_id: holdId }, retryAfterMs: RETRY_AFTER_MS },
+    ),
 
   insufficientFunds: (
     accountId: string,
@@ -115,7 +170,7 @@ export const refusals = {
     refuse(
       "FAILED_PRECONDITION",
       "CURRENCY_MISMATCH",
-      `Account ${accountId} is in ${accountCurrency}; the posting is in ${postingCurrency}.`,
+      `Account ${accountId} is in ${accountCurrency}, not in ${postingCurrency}.`,
       { account_id: accountId, account_currency: accountCurrency, posting_currency: postingCurrency },
     ),
 
@@ -255,6 +310,15 @@ export const refusals = {
       `Shards without an answer: ${shards.join(", ")}; the others have the rates. Repeat the call with the same idempotency key to complete it.`,
       { metadata: { shards: shards.join(",") }, retryAfterMs: RETRY_AFTER_MS },
     ),
+
+  /** `system:NAME` beside the account that it stands for. */
+  holdOnItself: (accountId: string) =>
+    malformed([
+      {
+        field: "credit_account_id",
+        description: `is the debit account too (${accountId}): money must move between two accounts`,
+      },
+    ]),
 
   /** `system:NAME` beside the account that it stands for. */
   debitIsCredit: (index: number, accountId: string) =>

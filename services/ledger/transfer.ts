@@ -1,5 +1,6 @@
 import type { Refusal } from "#lib/refusal.ts";
 import type { AccountName, CommandBase, CommandKey } from "#services/ledger/command.ts";
+import type { HoldCapture } from "#services/ledger/hold.ts";
 
 /**
  * What the ledger knows of a transfer between parsing and answering. Ids are TypeIDs (`acct_…`), as everywhere outside of
@@ -54,6 +55,8 @@ export interface TransferCommand extends CommandBase {
   /** Undefined: when it is posted. */
   readonly effectiveTimeMs: number | undefined;
   readonly links: TransferLinks | undefined;
+  /** Undefined unless it is one. */
+  readonly capture: HoldCapture | undefined;
   /** It has legs on other shards: a decision is recorded. */
   readonly crossShard: boolean;
   /** Another shard has refused its legs: only the key counts, which may have its answer already. */

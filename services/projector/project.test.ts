@@ -138,6 +138,20 @@ test("an account that was frozen or closed becomes its document anew", () => {
   assert.equal(document.source.status, "CLOSED");
 });
 
+test("a hold that changed gives the document of its account; a capture leaves that to its transfer", () => {
+  const hold = { hold_id: newId("hold", 1), version: "2", state: "VOIDED" };
+  const changed = (data: object) => project(1, { ...transferPosted(), type: "hold_changed", data });
+  const documents = changed({ hold, account: { ...payerSnapshot, held_minor_units: "7" } });
+  assert.deepEqual(
+    documents.map(({ family, id, version }) => [family, id, version]),
+    [["accounts", payer, 3n]],
+  );
+  const source = documents[0]?.source;
+  assert.ok(source !== undefined && "held_minor_units" in source);
+  assert.equal(source.held_minor_units, "7");
+  assert.deepEqual(changed({ hold }), []);
+});
+
 test("an event that comes again gives the same documents", () => {
   assert.deepEqual(project(1, transferPosted()), project(1, transferPosted()));
 });

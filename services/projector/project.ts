@@ -5,6 +5,7 @@ import {
   AccountChanged,
   AccountCreated,
   type AccountSnapshot,
+  HoldChanged,
   TransferLegPosted,
   TransferPosted,
 } from "#proto/ledgermesh/ledger/v1/events.ts";
@@ -32,6 +33,11 @@ export function project(shard: number, event: ReceivedEvent): ProjectedDocument[
       return projectOneAccount(shard, event, AccountCreated.fromJSON(event.data));
     case "account_changed.v1":
       return projectOneAccount(shard, event, AccountChanged.fromJSON(event.data));
+    case "hold_changed.v1": {
+      // A capture's transfer tells of the account.
+      const { account } = HoldChanged.fromJSON(event.data);
+      return account === undefined ? [] : [projectAccount(shard, event.number, account)];
+    }
     case "transfer_posted.v1":
       return projectTransferPosted(shard, event);
     case "transfer_leg_posted.v1":
