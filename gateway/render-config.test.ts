@@ -76,6 +76,7 @@ test("only the RPCs of the listed services lead anywhere", () => {
       ["/v1/ledger/accounts/[^/:]+/entries", "ledger"],
       ["/v1/ledger/transfers", "ledger"],
       ["/v1/ledger/transfers:batch", "ledger"],
+      ["/v1/ledger/transfers/[^/:]+:reverse", "ledger"],
       ["/v1/ledger/transfers/[^/:]+", "ledger"],
       ["/v1/ledger/rates", "ledger"],
       ["/v1/ledger/quotes", "ledger"],

@@ -11,6 +11,14 @@ export async function assertInvariants(): Promise<void> {
   }
 }
 
+/** SQL for the UUID in the text of an id. */
+function uuidOf(id: string): string {
+  const bits = `(select string_agg((strpos('0123456789abcdefghjkmnpqrstvwxyz', letter) - 1)::bit(5)::text, '' order by place)
+                   from regexp_split_to_table(right(${id}, 26), '') with ordinality l (letter, place))`;
+  return `(select string_agg(to_hex(substring(${bits} from 3 + 4 * nibble for 4)::bit(4)::integer), '' order by nibble)::uuid
+             from generate_series(0, 31) nibble)`;
+}
+
 /** Each answers rows only where its promise is broken. */
 const OFFENDERS: Readonly<Record<string, string>> = {
   "entries sum to zero per currency": `select currency, sum(amount_minor_units) from ledger.entries group by currency having sum(amount_minor_units) <> 0`,
@@ -56,6 +64,24 @@ const OFFENDERS: Readonly<Record<string, string>> = {
      group by a.account_id
     having a.prepared_debit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.debit_account_id = a.account_id), 0)
         or a.prepared_credit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.credit_account_id = a.account_id), 0)`,
+  "never more of a posting is taken back than it credited": `
+    select transfer_id, posting_index from ledger.refunded_postings where refunded_minor_units > credited_minor_units`,
+  "what is taken back of a posting is the sum of the reversals that say so": `
+    select r.transfer_id, made.transfer_id, r.refunded_minor_units, made.refunded
+      from ledger.refunded_postings r
+      full join (
+        select ${uuidOf("t.links ->> 'reverses_transfer_id'")} as transfer_id, taken.index::smallint as posting_index,
+               sum((t.postings -> (taken.ordinal - 1)::integer ->> 2)::bigint) as refunded
+          from ledger.transfers t,
+               json_array_elements_text(t.links -> 'reverses_posting_indexes') with ordinality taken (index, ordinal)
+         group by 1, 2) made using (transfer_id, posting_index)
+     where r.refunded_minor_units is distinct from made.refunded`,
+  "a reversal says of each of its postings which one it takes back": `
+    select transfer_id from ledger.transfers where links ->> 'reverses_transfer_id' is not null
+       and coalesce(json_array_length(links -> 'reverses_posting_indexes'), 0) <> json_array_length(postings)`,
+  "a transfer is REVERSED exactly when every posting is wholly taken back": `
+    select transfer_id from ledger.transfers
+     where (state = 'REVERSED') <> (coalesce(cardinality(reversed_postings), 0) = json_array_length(postings))`,
   "a key has its transfer, its account, its event or its refusal": `
     select k.key from ledger.idempotency_keys k left join ledger.transfers t on t.transfer_id = k.resource_id
       left join ledger.accounts a on a.account_id = k.resource_id

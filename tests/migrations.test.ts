@@ -90,4 +90,17 @@ test("no service may change what was written, and only the ledger may write it",
     [],
   );
   assert.ok(rows.length >= 3);
+  const { rows: columns } = await postgres(1).query<{ name: string }>(
+    `select r.role || ' ' || a.attname as name
+       from unnest(array['ledger', 'relay', 'projector', 'reporting', 'auditor']) r (role)
+      cross join pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname = 'ledger' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+        and (c.relname ~ '^(entries|transfers|events)')
+        and has_column_privilege(r.role, c.oid, a.attnum, 'UPDATE') order by 1`,
+  );
+  // Whether a transfer is taken back; never what it moved.
+  assert.deepEqual(
+    columns.map(({ name }) => name),
+    ["ledger reversed_postings", "ledger state"],
+  );
 });

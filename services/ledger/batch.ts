@@ -3,7 +3,9 @@ import type { CommandAnswer } from "#services/ledger/command.ts";
 import type { LockedHold } from "#services/ledger/hold.ts";
 import type { LockedQuote } from "#services/ledger/quote.ts";
 import type { DatedRate, NewRate } from "#services/ledger/rate.ts";
+import type { RefundedPosting } from "#services/ledger/refunded-posting.ts";
 import type { BatchEvent, LockedLeg } from "#services/ledger/remote-leg.ts";
+import type { OriginalTransfer } from "#services/ledger/reversal.ts";
 import type { EntryLine, LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
 
 /**
@@ -25,6 +27,10 @@ export interface Batch {
   /** Of the pairs that the batch quotes: those that counted when it began. */
   readonly rates: ReadonlyMap<string, DatedRate>;
   readonly newRates: NewRate[];
+  /** By `postingName`: what was taken back of postings to accounts on this shard. */
+  readonly refunds: Map<string, RefundedPosting>;
+  /** By transfer id: transfers of this shard of which other shards have taken something back. */
+  readonly originals: Map<string, OriginalTransfer>;
   readonly transfers: WrittenTransfer[];
   readonly entries: WrittenEntry[];
   readonly events: WrittenEvent[];

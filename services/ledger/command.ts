@@ -23,7 +23,9 @@ export type LedgerCommand =
   | CreateQuoteCommand
   | CreateHoldCommand
   | VoidHoldCommand
-  | ExpireHoldCommand;
+  | ExpireHoldCommand
+  | NoteReversedCommand
+  | CloseRefundsCommand;
 
 /** An account by its id, and by the UUID that Postgres knows it by. */
 export interface AccountName {
@@ -156,6 +158,20 @@ export interface VoidHoldCommand extends CommandBase {
 export interface ExpireHoldCommand extends CommandBase {
   readonly kind: "expire_hold";
   readonly holdId: string;
+}
+
+/** On the shard of a transfer: these of its postings are wholly taken back. */
+export interface NoteReversedCommand extends CommandBase {
+  readonly kind: "note_reversed";
+  readonly transferId: string;
+  readonly postingIndexes: readonly number[];
+}
+
+/** On the shard of the accounts that the postings credited: the transfer's own shard knows. */
+export interface CloseRefundsCommand extends CommandBase {
+  readonly kind: "close_refunds";
+  readonly transferId: string;
+  readonly postingIndexes: readonly number[];
 }
 
 /** What a command that was carried out has to say. */

@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AccountCreated, TransferLegPosted, TransferPosted } from "#proto/ledgermesh/ledger/v1/events.ts";
+import {
+  AccountCreated,
+  TransferLegPosted,
+  TransferPosted,
+  TransferReversed,
+} from "#proto/ledgermesh/ledger/v1/events.ts";
 import { Account_Kind, Account_Status, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { commandKey } from "#services/ledger/command-key.ts";
 import {
@@ -10,6 +15,7 @@ import {
   encodeLinks,
   encodePostings,
   encodeTransferPosted,
+  encodeTransferReversed,
 } from "#services/ledger/encode-transfer.ts";
 import { encodeAccountCreated } from "#services/ledger/open-accounts.ts";
 import type { EntryLine, LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts";
@@ -51,7 +57,7 @@ const transfer: PostedTransfer = {
   balances: [{ accountId: debit.id, postedMinorUnits: -HUGE, heldMinorUnits: 3n, version: 12n }],
   postTimeMs: Date.UTC(2026, 10, 21, 12, 0, 0, 123),
   effectiveTimeMs: Date.UTC(1993, 0, 1),
-  links: { holdId: "hold_1", reversesTransferId: "xfer_0", quoteId: "quot_1" },
+  links: { holdId: "hold_1", reversesTransferId: "xfer_0", reversesPostingIndexes: [3, 5], quoteId: "quot_1" },
 };
 const entries: EntryLine[] = [
   {
@@ -77,10 +83,21 @@ test("the event written by hand is the message of the contract", () => {
   assert.equal(message.accounts[0]?.kind, Account_Kind.WALLET);
   assert.equal(message.accounts[0]?.status, Account_Status.ACTIVE);
   assert.deepEqual([message.holdId, message.reversesTransferId, message.quoteId], ["hold_1", "xfer_0", "quot_1"]);
+  assert.deepEqual(message.reversesPostingIndexes, [3, 5]);
   assert.equal(message.postTime?.getTime(), transfer.postTimeMs);
   assert.equal(message.effectiveTime?.getTime(), transfer.effectiveTimeMs);
   // Nothing is written that the contract does not know: read and written again, it has the same names.
   assert.deepEqual(namesOf(TransferPosted.toJSON(message)), namesOf(JSON.parse(text)));
+});
+
+test("the event of a transfer that is taken back is the message of the contract, and the whole transfer", () => {
+  const text = encodeTransferReversed({ ...transfer, state: "REVERSED" }, HUGE);
+  const message = TransferReversed.fromJSON(JSON.parse(text));
+  assert.deepEqual([message.state, message.postedEventNumber], [Transfer_State.REVERSED, HUGE]);
+  assert.deepEqual(namesOf(TransferReversed.toJSON(message)), namesOf(JSON.parse(text)));
+  const { entries: _, accounts: __, ...posted } = JSON.parse(encodeTransferPosted(transfer, entries, [debit]));
+  const { posted_event_number: ___, ...reversed } = JSON.parse(text);
+  assert.deepEqual(reversed, { ...posted, state: "REVERSED" });
 });
 
 test("the event of a leg is the message of the contract", () => {

@@ -19,17 +19,29 @@ export function encodeTransferPosted(
   entries: readonly EntryLine[],
   accounts: readonly LockedAccount[],
 ): string {
+  return `{${encodeOrder(transfer)},${encodeEntries(entries)},${encodeAccounts(accounts)},${encodeEnd(transfer)}}`;
+}
+
+/** The payload of `transfer_reversed`: the whole transfer again, as it is now. */
+export function encodeTransferReversed(transfer: PostedTransfer, postedEventNumber: bigint): string {
+  return `{${encodeOrder(transfer)},${encodeEnd(transfer)},"posted_event_number":"${postedEventNumber}"}`;
+}
+
+function encodeOrder(transfer: PostedTransfer): string {
   const postings = transfer.postings.map(
     (posting) =>
       `{"debit_account_id":"${posting.debitAccountId}","credit_account_id":"${posting.creditAccountId}",` +
       `"amount_minor_units":"${posting.amountMinorUnits}","currency":"${posting.currency}"}`,
   );
   return (
-    `{"transfer_id":"${transfer.transferId}","state":"${transfer.state}","type":"${transfer.type}",` +
+    `"transfer_id":"${transfer.transferId}","state":"${transfer.state}","type":"${transfer.type}",` +
     `"memo":${JSON.stringify(transfer.memo)},"metadata":${JSON.stringify(transfer.metadata)},` +
-    `"postings":[${postings.join(",")}],${encodeEntries(entries)},${encodeAccounts(accounts)},` +
-    `${encodeTimes(transfer.postTimeMs, transfer.effectiveTimeMs)}${eventLinks(transfer.links)}}`
+    `"postings":[${postings.join(",")}]`
   );
+}
+
+function encodeEnd({ postTimeMs, effectiveTimeMs, links }: PostedTransfer): string {
+  return `${encodeTimes(postTimeMs, effectiveTimeMs)}${eventLinks(links)}`;
 }
 
 /** The payload of `transfer_leg_posted`: what another shard's transfer did on this one. */
@@ -82,16 +94,23 @@ function eventLinks(links: TransferLinks | undefined): string {
 /** Column `links`; null when there is none. */
 export function encodeLinks(links: TransferLinks | undefined): string | null {
   if (links === undefined) return null;
-  const { holdId, reversesTransferId, quoteId } = links;
-  return JSON.stringify({ hold_id: holdId, reverses_transfer_id: reversesTransferId, quote_id: quoteId });
+  const { holdId, reversesTransferId, reversesPostingIndexes, quoteId } = links;
+  return JSON.stringify({
+    hold_id: holdId,
+    reverses_transfer_id: reversesTransferId,
+    reverses_posting_indexes: reversesPostingIndexes,
+    quote_id: quoteId,
+  });
 }
 
 function decodeLinks(column: LinksColumn | null): TransferLinks | undefined {
   if (column === null) return undefined;
   const { hold_id: holdId, reverses_transfer_id: reversesTransferId, quote_id: quoteId } = column;
+  const { reverses_posting_indexes: reversesPostingIndexes } = column;
   return {
     ...(holdId === undefined ? {} : { holdId }),
     ...(reversesTransferId === undefined ? {} : { reversesTransferId }),
+    ...(reversesPostingIndexes === undefined ? {} : { reversesPostingIndexes }),
     ...(quoteId === undefined ? {} : { quoteId }),
   };
 }
@@ -99,6 +118,7 @@ function decodeLinks(column: LinksColumn | null): TransferLinks | undefined {
 interface LinksColumn {
   readonly hold_id?: string;
   readonly reverses_transfer_id?: string;
+  readonly reverses_posting_indexes?: readonly number[];
   readonly quote_id?: string;
 }
 
@@ -143,6 +163,39 @@ export interface TransferRow {
   readonly postTimeMs: number;
   readonly effectiveTimeMs: number;
   readonly links: LinksColumn | null;
+}
+
+/** Columns of `ledger.transfers`; `decodeTransferColumns` reads them. */
+export const TRANSFER_COLUMNS = `state, type, memo, metadata, postings, balances,
+  (extract(epoch from post_time) * 1000)::double precision, (extract(epoch from effective_time) * 1000)::double precision,
+  links`;
+
+export type TransferColumns = [
+  state: string,
+  type: string,
+  memo: string,
+  metadata: Record<string, string>,
+  postings: [string, string, string, string][],
+  balances: BalanceColumn[],
+  postTimeMs: number,
+  effectiveTimeMs: number,
+  links: LinksColumn | null,
+];
+
+/** What `TRANSFER_COLUMNS` say. */
+export function decodeTransferColumns(transferId: string, columns: TransferColumns): PostedTransfer {
+  const [state, type, memo, metadata, postings, balances, postTimeMs, effectiveTimeMs, links] = columns;
+  return decodeTransfer(transferId, {
+    state,
+    type,
+    memo,
+    metadata,
+    postings,
+    balances,
+    postTimeMs,
+    effectiveTimeMs,
+    links,
+  });
 }
 
 /** What the columns say, as it was answered first. */

@@ -40,6 +40,8 @@ function evaluate(change: AccountChange, state: Partial<LockedAccount>, reason =
     decisions: new Map(),
     holds: new Map(),
     legs: new Map(),
+    refunds: new Map(),
+    originals: new Map(),
     quotes: new Map(),
     rates: new Map(),
     newRates: [],

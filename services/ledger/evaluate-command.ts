@@ -6,6 +6,7 @@ import { evaluateCreateHold, evaluateExpireHold, evaluateVoidHold } from "#servi
 import { postLegs, prepareLegs, releaseLegs } from "#services/ledger/evaluate-legs.ts";
 import { createQuote } from "#services/ledger/evaluate-quote.ts";
 import { setRates } from "#services/ledger/evaluate-rates.ts";
+import { closeRefunds, noteReversed } from "#services/ledger/evaluate-reversal.ts";
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
 
 /** Decides a command against the locked rows, and changes them when it is carried out. Pure: no clock, no database. */
@@ -35,5 +36,9 @@ export function evaluateCommand(command: LedgerCommand, batch: Batch): Evaluatio
       return evaluateVoidHold(command, batch);
     case "expire_hold":
       return evaluateExpireHold(command, batch);
+    case "note_reversed":
+      return noteReversed(command, batch);
+    case "close_refunds":
+      return closeRefunds(command, batch);
   }
 }

@@ -4,6 +4,7 @@ import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
 import { checkCapture, letGo, noteCapture } from "#services/ledger/evaluate-hold.ts";
+import { enterRefunds, settleReversal } from "#services/ledger/evaluate-reversal.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import {
   type BalanceAfter,
@@ -24,10 +25,13 @@ import {
  *
  * A capture lets go of what is held and enters its posting in one change of the account: nobody can take the money between.
  */
-export function evaluateTransfer(command: TransferCommand, batch: Batch): Evaluation {
-  const capture = command.capture === undefined ? undefined : checkCapture(command.capture, command.postings, batch);
+export function evaluateTransfer(asked: TransferCommand, batch: Batch): Evaluation {
+  const capture = asked.capture === undefined ? undefined : checkCapture(asked.capture, asked.postings, batch);
   if (capture?.kind === "refused") return capture;
-  if (command.refusedElsewhere !== undefined) return { kind: "refused", ...command.refusedElsewhere };
+  if (asked.refusedElsewhere !== undefined) return { kind: "refused", ...asked.refusedElsewhere };
+  const settled = asked.reversal === undefined ? undefined : settleReversal(asked, asked.reversal, batch);
+  if (settled?.kind === "refused") return settled;
+  const command = settled?.command ?? asked;
   const { accounts, nowMs } = batch;
   const unknown = refuseUnknown(command, accounts);
   if (unknown !== undefined) return { kind: "refused", refusal: unknown, remembered: false };
@@ -77,6 +81,7 @@ export function evaluateTransfer(command: TransferCommand, batch: Batch): Evalua
     payload: encodeTransferPosted(transfer, entries, touched),
   });
   if (command.crossShard) batch.decisions.set(transferId, { transferUuid, bucket, state: "COMMITTED", row: "new" });
+  if (command.reversal !== undefined) enterRefunds(command, command.reversal, batch);
   for (const entry of entries) batch.entries.push({ transferUuid, entry, postTimeMs, effectiveTimeMs });
   batch.transfers.push({ command, transfer, event });
   return { kind: "done", answer: { kind: "transfer", transfer }, event };

@@ -4,19 +4,34 @@ import { bytesArray, plainArray } from "#lib/sql-arrays.ts";
 import type { Batch, Decision } from "#services/ledger/batch.ts";
 import type { CommandKey, LedgerCommand } from "#services/ledger/command.ts";
 import { keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
-import { type BalanceColumn, decodeTransfer } from "#services/ledger/encode-transfer.ts";
+import {
+  type BalanceColumn,
+  decodeTransfer,
+  decodeTransferColumns,
+  TRANSFER_COLUMNS,
+  type TransferColumns,
+} from "#services/ledger/encode-transfer.ts";
 import type { LockedHold } from "#services/ledger/hold.ts";
 import { HOLD_COLUMNS, type HoldRow, toLockedHold } from "#services/ledger/hold-row.ts";
 import { pairOf, readRates } from "#services/ledger/rate.ts";
+import {
+  postingName,
+  REFUND_COLUMNS,
+  type RefundedPosting,
+  type RefundRow,
+  toRefundedPosting,
+} from "#services/ledger/refunded-posting.ts";
 import type { LockedLeg } from "#services/ledger/remote-leg.ts";
 import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-leg-row.ts";
-import type { LockedAccount, PostedTransfer } from "#services/ledger/transfer.ts";
+import type { OriginalTransfer } from "#services/ledger/reversal.ts";
+import type { LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
 
 /**
  * The first round trip of a batch: begin, keys, locks and the clock; and what became of the keys that were not free.
  *
  * Everything is locked in one order by everybody, so that two batches cannot deadlock: keys, then decisions, then holds,
- * then legs, then accounts, each sorted; the head of the event log comes last, when the batch is written (post-transfers.sql).
+ * then transfers that were taken back, then legs, then accounts, each sorted; the head of the event log comes last, when the
+ * batch is written (post-transfers.sql).
  */
 export interface LockedBatch {
   readonly batch: Batch;
@@ -44,11 +59,12 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
   for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
 
   const needs = commands.map(needsOf).filter((need) => need !== NOTHING);
-  const [, claimed, decisions, holds, legs, rates, locked, clock] = await Promise.all([
+  const [, claimed, decisions, holds, originals, legs, rates, locked, refunds, clock] = await Promise.all([
     db.query("begin"),
     claimKeys(db, keys),
     lockDecisions(db, defined(needs.map(({ decisionOf }) => decisionOf))),
     lockHolds(db, defined(needs.map(({ holdOf }) => holdOf))),
+    lockOriginals(db, defined(needs.map(({ originalOf }) => originalOf))),
     lockLegs(db, defined(needs.map(({ legsOf }) => legsOf))),
     readRates(db, [...new Set(defined(needs.map(({ rateOf }) => rateOf)))]),
     db.query<AccountRow>({
@@ -57,6 +73,7 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
       values: [plainArray([...names.keys()])],
       rowMode: "array",
     }),
+    readRefunds(db, defined(needs.map(({ refundsOf }) => refundsOf))),
     db.query<[number]>({
       name: "clock",
       text: "select floor(extract(epoch from clock_timestamp()) * 1000)::double precision",
@@ -73,6 +90,8 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
     quotes: new Map(),
     rates,
     newRates: [],
+    refunds,
+    originals,
     transfers: [],
     entries: [],
     events: [],
@@ -86,16 +105,14 @@ interface Needs {
   readonly holdOf?: string;
   readonly legsOf?: string;
   readonly rateOf?: string;
+  readonly originalOf?: string;
+  readonly refundsOf?: string;
 }
 
 function needsOf(command: LedgerCommand): Needs {
   switch (command.kind) {
     case "transfer":
-      if (command.capture === undefined && !command.crossShard) return NOTHING;
-      return {
-        ...(command.crossShard ? { decisionOf: command.transferId } : {}),
-        ...(command.capture === undefined ? {} : { holdOf: command.capture.holdId }),
-      };
+      return needsOfTransfer(command);
     case "abort_transfer":
     case "close_decision":
       return { decisionOf: command.transferId };
@@ -112,7 +129,21 @@ function needsOf(command: LedgerCommand): Needs {
     case "void_hold":
     case "expire_hold":
       return { holdOf: command.holdId };
+    case "note_reversed":
+      return { originalOf: command.transferId };
+    case "close_refunds":
+      return { refundsOf: command.transferId };
   }
+}
+
+function needsOfTransfer({ crossShard, transferId, capture, reversal }: TransferCommand): Needs {
+  if (!crossShard && capture === undefined && reversal === undefined) return NOTHING;
+  return {
+    ...(crossShard ? { decisionOf: transferId } : {}),
+    ...(capture === undefined ? {} : { holdOf: capture.holdId }),
+    ...(reversal === undefined ? {} : { refundsOf: reversal.originalId }),
+    ...(reversal?.cameFromElsewhere === true ? { legsOf: reversal.originalId } : {}),
+  };
 }
 
 const NOTHING: Needs = {};
@@ -179,6 +210,51 @@ async function lockLegs(db: Client, transferIds: readonly string[]): Promise<Map
     else known.push(leg);
   }
   return legs;
+}
+
+async function lockOriginals(db: Client, transferIds: readonly string[]): Promise<Map<string, OriginalTransfer>> {
+  if (transferIds.length === 0) return new Map();
+  const { rows } = await db.query<OriginalRow>({
+    name: "lock-originals",
+    text: `select transfer_id, event_number, reversed_postings, ${TRANSFER_COLUMNS}
+             from ledger.transfers where transfer_id = any ($1) order by transfer_id for no key update`,
+    values: [plainArray(transferIds.map(idToUuid))],
+    rowMode: "array",
+  });
+  return new Map(
+    rows.map(([transferUuid, eventNumber, reversedPostings, ...columns]) => {
+      const transferId = uuidToId("xfer", transferUuid);
+      const original: OriginalTransfer = {
+        transfer: decodeTransferColumns(transferId, columns),
+        transferUuid,
+        eventNumber: BigInt(eventNumber),
+        reversedPostings: reversedPostings ?? [],
+        row: "unchanged",
+      };
+      return [transferId, original];
+    }),
+  );
+}
+
+type OriginalRow = [
+  transferUuid: string,
+  eventNumber: string,
+  reversedPostings: number[] | null,
+  ...columns: TransferColumns,
+];
+
+/** Read after the accounts are locked: who changes such a row holds the lock of the account that was credited. */
+async function readRefunds(db: Client, transferIds: readonly string[]): Promise<Map<string, RefundedPosting>> {
+  if (transferIds.length === 0) return new Map();
+  const { rows } = await db.query<RefundRow>({
+    name: "read-refunds",
+    text: `select ${REFUND_COLUMNS} from ledger.refunded_postings where transfer_id = any ($1)`,
+    values: [plainArray(transferIds.map(idToUuid))],
+    rowMode: "array",
+  });
+  return new Map(
+    rows.map(toRefundedPosting).map((refund) => [postingName(refund.transferUuid, refund.postingIndex), refund]),
+  );
 }
 
 type AccountRow = [

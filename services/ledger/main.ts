@@ -27,6 +27,7 @@ import { listAccountEntries } from "#services/ledger/list-account-entries.ts";
 import { listAccounts } from "#services/ledger/list-accounts.ts";
 import { maintain } from "#services/ledger/maintenance.ts";
 import { recover } from "#services/ledger/recover.ts";
+import { reverseTransfer } from "#services/ledger/reverse-transfer.ts";
 import { setRates } from "#services/ledger/set-rates.ts";
 import { openShard } from "#services/ledger/shard.ts";
 import { shardHandle } from "#services/ledger/shard-handle.ts";
@@ -70,6 +71,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     captureHold: unary(ctx, log, captureHold),
     voidHold: unary(ctx, log, voidHold),
     getHold: unary(ctx, log, getHold),
+    reverseTransfer: unary(ctx, log, reverseTransfer),
   } satisfies Record<keyof typeof LedgerServiceService, UnaryMethod>;
   const stopping = new AbortController();
   const working = [

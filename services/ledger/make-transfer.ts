@@ -21,6 +21,7 @@ import type { LaneName } from "#services/ledger/group-commit.ts";
 import type { HoldCapture } from "#services/ledger/hold.ts";
 import type { ParsedAccount, ParsedTransfer } from "#services/ledger/parse-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
+import type { Reversal } from "#services/ledger/reversal.ts";
 import { systemAccount } from "#services/ledger/system-accounts.ts";
 import type { LocalPosting, PostedTransfer, TransferCommand, TransferLinks } from "#services/ledger/transfer.ts";
 
@@ -40,6 +41,7 @@ export interface TransferOrder {
   readonly timeoutMs: number;
   readonly links?: TransferLinks;
   readonly capture?: HoldCapture;
+  readonly reversal?: Reversal;
 }
 
 /** A posting whose accounts are known. */
@@ -180,6 +182,7 @@ async function toCommand(
     effectiveTimeMs,
     links: order.links,
     capture: order.capture,
+    reversal: order.reversal,
     crossShard: !postings.every(({ debit, credit }) => isHere(ctx, handle, debit) && isHere(ctx, handle, credit)),
     refusedElsewhere: undefined,
   };
@@ -256,6 +259,7 @@ export function toTransfer(transfer: PostedTransfer, elsewhere: ElsewhereOfTrans
     pendingAccountIds: [...elsewhere.pendingAccountIds],
     holdId: transfer.links?.holdId ?? "",
     reversesTransferId: transfer.links?.reversesTransferId ?? "",
+    reversesPostingIndexes: [...(transfer.links?.reversesPostingIndexes ?? [])],
     quoteId: transfer.links?.quoteId ?? "",
   };
 }
@@ -275,6 +279,7 @@ export function toProcessingTransfer(command: TransferCommand): Transfer {
     pendingAccountIds: [],
     holdId: command.links?.holdId ?? "",
     reversesTransferId: command.links?.reversesTransferId ?? "",
+    reversesPostingIndexes: [...(command.links?.reversesPostingIndexes ?? [])],
     quoteId: command.links?.quoteId ?? "",
   };
 }

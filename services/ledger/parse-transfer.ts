@@ -32,7 +32,7 @@ export type ParsedAccount =
   | { readonly kind: "system"; readonly reference: string };
 
 export const MAX_POSTINGS = 100;
-const MAX_MEMO_CHARACTERS = 140;
+export const MAX_MEMO_CHARACTERS = 140;
 const SYSTEM_PREFIX = "system:";
 const SYSTEM_PATTERN = /^system:[a-z][a-z0-9_]{0,55}$/;
 const DEFAULT_TYPE = "transfer";

@@ -9,6 +9,7 @@ import { encodeBalances, encodeLinks, encodePostings, rfc3339 } from "#services/
 import { holdColumns } from "#services/ledger/hold-row.ts";
 import { quoteColumns } from "#services/ledger/quote.ts";
 import { rateColumns } from "#services/ledger/rate.ts";
+import { refundColumns } from "#services/ledger/refunded-posting.ts";
 import type { BatchEvent } from "#services/ledger/remote-leg.ts";
 import { legColumns } from "#services/ledger/remote-leg-row.ts";
 
@@ -58,6 +59,18 @@ export function writeStatements(mapVersion: number, decided: DecidedBatch): Writ
   if (batch.newRates.length > 0) further.push(callOf("write_rates", rateColumns(batch.newRates)));
   const holds = [...batch.holds.values()].filter(({ row }) => row !== "unchanged");
   if (holds.length > 0) further.push(callOf("write_holds", holdColumns(holds)));
+  const refunds = [...batch.refunds.values()].filter(({ row }) => row !== "unchanged");
+  if (refunds.length > 0) further.push(callOf("write_refunds", refundColumns(refunds)));
+  const originals = [...batch.originals.values()].filter(({ row }) => row !== "unchanged");
+  if (originals.length > 0) {
+    further.push(
+      callOf("write_reversed", [
+        plainArray(originals.map(({ transferUuid }) => transferUuid)),
+        plainArray(originals.map(({ transfer }) => transfer.state)),
+        textArray(originals.map(({ reversedPostings }) => plainArray(reversedPostings))),
+      ]),
+    );
+  }
   if (keyEvents.length > 0) {
     const ordinals = plainArray(keyEvents.map(({ event }) => event.ordinal));
     further.push(callOf("write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]));

@@ -6,6 +6,7 @@ import type { LedgerCommand } from "#services/ledger/command.ts";
 import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
 import { closeCommand, postCommand, releaseCommand, submit, transitOfLegs } from "#services/ledger/cross-shard.ts";
 import type { LaneName } from "#services/ledger/group-commit.ts";
+import { noteExhausted } from "#services/ledger/recover-reversals.ts";
 import type { LockedLeg } from "#services/ledger/remote-leg.ts";
 import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-leg-row.ts";
 
@@ -18,6 +19,7 @@ import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-l
  *                                         transfer for ever; then the leg is posted or released
  *   a decision that is COMMITTED for long its legs are posted (by the line above, on their shards); it is closed when no
  *                                         other shard has one that is not
+ *   a posting that is EXHAUSTED for long  the transfer's own shard is told (recover-reversals.ts)
  */
 const AGE_MS = 2_000;
 const INTERVAL_MS = 500;
@@ -31,7 +33,7 @@ const LANE: LaneName = { name: "ledger recovery", ordered: false };
 
 const unfinished = new Gauge({
   name: "ledger_unfinished_transfers",
-  help: "Transfers between shards found half way in the last round of recovery",
+  help: "Transfers found half way in the last round of recovery",
   labelNames: ["shard", "kind"],
 });
 
@@ -47,8 +49,10 @@ async function recoverShard(ctx: Context, handle: ShardHandle, signal: AbortSign
     try {
       const legs = await resolveLegs(ctx, handle);
       const decisions = await closeDecisions(ctx, handle);
+      const exhausted = await noteExhausted(ctx, handle, LANE);
       unfinished.set({ shard, kind: "prepared" }, legs);
       unfinished.set({ shard, kind: "committed" }, decisions);
+      unfinished.set({ shard, kind: "reversed" }, exhausted);
       backOff.reset();
       await pause(INTERVAL_MS, signal);
     } catch (error) {

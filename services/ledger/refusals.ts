@@ -87,6 +87,69 @@ export const refusals = {
       { metadata: { hold_id: holdId }, retryAfterMs: RETRY_AFTER_MS },
     ),
 
+  postingNotFound: (transferId: string, index: number, count: number, field: string) =>
+    new Refusal(
+      "NOT_FOUND",
+      "POSTING_NOT_FOUND",
+      `Transfer ${transferId} has ${count} postings, and none ${index} (${field}).`,
+      {
+        metadata: { transfer_id: transferId, posting_index: index.toString(), postings: count.toString(), field },
+        violations: [{ field, description: `must be 0 to ${count - 1}: the index of a posting of the transfer` }],
+      },
+    ),
+
+  reversalOfReversal: (transferId: string, reversesTransferId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "REVERSAL_OF_REVERSAL",
+      `Transfer ${transferId} takes back ${reversesTransferId}, and cannot be taken back itself. Make a new transfer.`,
+      { transfer_id: transferId, reverses_transfer_id: reversesTransferId },
+    ),
+
+  conversionNotReversible: (transferId: string, quoteId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "CONVERSION_NOT_REVERSIBLE",
+      `Transfer ${transferId} is a conversion (${quoteId}), whose rate has had its time. Convert back with a new quote.`,
+      { transfer_id: transferId, quote_id: quoteId },
+    ),
+
+  refundExceedsRemainder: (transferId: string, index: number, remainingMinorUnits: bigint, askedMinorUnits: bigint) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "REFUND_EXCEEDS_REMAINDER",
+      `Of posting ${index} of ${transferId} ${remainingMinorUnits} minor units are left to take back; ${askedMinorUnits} were asked for.`,
+      {
+        transfer_id: transferId,
+        posting_index: index.toString(),
+        remaining_minor_units: remainingMinorUnits.toString(),
+        asked_minor_units: askedMinorUnits.toString(),
+      },
+    ),
+
+  alreadyReversed: (transferId: string) =>
+    refuse("FAILED_PRECONDITION", "ALREADY_REVERSED", `Nothing is left of ${transferId} to take back.`, {
+      transfer_id: transferId,
+    }),
+
+  /** Nothing has happened: the credit that is to be taken back is decided and not posted yet. */
+  transferStillProcessing: (transferId: string) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "TRANSFER_STILL_PROCESSING",
+      `Transfer ${transferId} is on its way to another shard yet. Nothing has happened; try again.`,
+      { metadata: { transfer_id: transferId }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  /** Nothing has happened: the legs elsewhere were prepared for what was left a moment ago. */
+  remainderChanged: (transferId: string) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "REMAINDER_CHANGED",
+      `Another reversal of ${transferId} came first. Nothing has happened; try again for what is left now.`,
+      { metadata: { transfer_id: transferId }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
   insufficientFunds: (
     accountId: string,
     availableMinorUnits: bigint,

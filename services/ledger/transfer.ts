@@ -1,6 +1,7 @@
 import type { Refusal } from "#lib/refusal.ts";
 import type { AccountName, CommandBase, CommandKey } from "#services/ledger/command.ts";
 import type { HoldCapture } from "#services/ledger/hold.ts";
+import type { Reversal } from "#services/ledger/reversal.ts";
 
 /**
  * What the ledger knows of a transfer between parsing and answering. Ids are TypeIDs (`acct_…`), as everywhere outside of
@@ -35,6 +36,8 @@ export interface LocalPosting {
 export interface TransferLinks {
   readonly holdId?: string;
   readonly reversesTransferId?: string;
+  /** Which posting of that transfer each posting takes back, in whole or in part. */
+  readonly reversesPostingIndexes?: readonly number[];
   readonly quoteId?: string;
 }
 
@@ -59,7 +62,9 @@ export interface TransferCommand extends CommandBase {
   readonly capture: HoldCapture | undefined;
   /** It has legs on other shards: a decision is recorded. */
   readonly crossShard: boolean;
-  /** Another shard has refused its legs: only the key counts, which may have its answer already. */
+  /** Undefined: it takes nothing back. */
+  readonly reversal: Reversal | undefined;
+  /** It is refused already, by another shard or by what can not change: only the key counts, which may have its answer. */
   readonly refusedElsewhere: { readonly refusal: Refusal; readonly remembered: boolean } | undefined;
 }
 

@@ -120,6 +120,22 @@ test("a transfer becomes itself, its entries and its accounts, with every digit"
   assert.equal(unbounded.floor_minor_units, null);
 });
 
+test("a transfer that was taken back becomes its document again, in a higher version and at its first number", () => {
+  const { entries: _, accounts: __, ...transfer } = transferPosted().data as Record<string, unknown>;
+  const event: ReceivedEvent = {
+    ...transferPosted(),
+    number: 99n,
+    type: "transfer_reversed",
+    aggregateVersion: 2n,
+    data: { ...transfer, state: "REVERSED", posted_event_number: "42" },
+  };
+  const [first] = project(2, transferPosted());
+  assert.ok(first !== undefined);
+  assert.deepEqual(project(2, event), [
+    { ...first, version: 2n, source: { ...first.source, state: "REVERSED", event_number: "42" } },
+  ]);
+});
+
 test("an account that was opened becomes its document", () => {
   const event = { ...transferPosted(), type: "account_created", data: { account: payerSnapshot } };
   const documents = project(1, event);

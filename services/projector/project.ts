@@ -8,6 +8,7 @@ import {
   HoldChanged,
   TransferLegPosted,
   TransferPosted,
+  TransferReversed,
 } from "#proto/ledgermesh/ledger/v1/events.ts";
 import { account_KindToJSON, account_StatusToJSON, transfer_StateToJSON } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
@@ -40,6 +41,10 @@ export function project(shard: number, event: ReceivedEvent): ProjectedDocument[
     }
     case "transfer_posted.v1":
       return projectTransferPosted(shard, event);
+    case "transfer_reversed.v1": {
+      const transfer = TransferReversed.fromJSON(event.data);
+      return [projectTransfer(shard, transfer, event.aggregateVersion, transfer.postedEventNumber)];
+    }
     case "transfer_leg_posted.v1":
       return projectEntries(shard, event, TransferLegPosted.fromJSON(event.data));
     // Transfers show what was exchanged; no document shows rates and quotes.
@@ -62,6 +67,19 @@ function projectOneAccount(
 
 function projectTransferPosted(shard: number, event: ReceivedEvent): ProjectedDocument[] {
   const transfer = TransferPosted.fromJSON(event.data);
+  return [
+    projectTransfer(shard, transfer, event.aggregateVersion, event.number),
+    ...projectEntries(shard, event, transfer),
+  ];
+}
+
+/** `postedEventNumber`: in every version, pages depend on it. */
+function projectTransfer(
+  shard: number,
+  transfer: TransferPosted | TransferReversed,
+  version: bigint,
+  postedEventNumber: bigint,
+): ProjectedDocument {
   const postings = transfer.postings.map((posting) => ({
     debit_account_id: posting.debitAccountId,
     credit_account_id: posting.creditAccountId,
@@ -70,24 +88,21 @@ function projectTransferPosted(shard: number, event: ReceivedEvent): ProjectedDo
   }));
   const accountIds = new Set(postings.flatMap((posting) => [posting.debit_account_id, posting.credit_account_id]));
 
-  return [
-    {
-      family: "transfers",
-      month: monthOf(new Date(timeOfTransferIdMs(transfer.transferId)).toISOString()),
-      id: transfer.transferId,
-      version: event.aggregateVersion,
-      source: {
-        transfer_id: transfer.transferId,
-        state: transfer_StateToJSON(transfer.state),
-        postings,
-        account_ids: [...accountIds],
-        ...sharedFields(transfer),
-        shard,
-        event_number: event.number.toString(),
-      },
+  return {
+    family: "transfers",
+    month: monthOf(new Date(timeOfTransferIdMs(transfer.transferId)).toISOString()),
+    id: transfer.transferId,
+    version,
+    source: {
+      transfer_id: transfer.transferId,
+      state: transfer_StateToJSON(transfer.state),
+      postings,
+      account_ids: [...accountIds],
+      ...sharedFields(transfer),
+      shard,
+      event_number: postedEventNumber.toString(),
     },
-    ...projectEntries(shard, event, transfer),
-  ];
+  };
 }
 
 /** What a transfer did on one shard: its entries there, and the accounts as it left them. */
@@ -124,7 +139,7 @@ function projectEntries(
   ];
 }
 
-function sharedFields({ type, memo, postTime, effectiveTime }: TransferPosted | TransferLegPosted) {
+function sharedFields({ type, memo, postTime, effectiveTime }: TransferPosted | TransferLegPosted | TransferReversed) {
   return {
     type,
     memo,

@@ -1,0 +1,50 @@
+import { uuidToId } from "#lib/ids.ts";
+import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
+import type { LaneName } from "#services/ledger/group-commit.ts";
+import { closeRefunds, noteReversed } from "#services/ledger/note-reversed.ts";
+
+/** What recovery does for postings that are wholly taken back and of which the transfer's own shard was not told. */
+const AGE_MS = 2_000;
+const PAGE_TRANSFERS = 200;
+const MAX_PAGES_PER_ROUND = 25;
+const FIRST_UUID = "00000000-0000-0000-0000-000000000000";
+
+/** Tells the shards of the transfers whose postings on this shard wait for it. Answers how many transfers there were. */
+export async function noteExhausted(ctx: Context, handle: ShardHandle, lane: LaneName): Promise<number> {
+  let after: readonly [string, string] = ["-infinity", FIRST_UUID];
+  let found = 0;
+  for (let page = 0; page < MAX_PAGES_PER_ROUND; page += 1) {
+    const { rows } = await handle.shard.reads.query<[string, string, number[]]>({
+      name: "read-waiting-refunds",
+      text: `select transfer_id, exhausted_at::text, array_agg(posting_index) from ledger.refunded_postings
+              where state = 'EXHAUSTED' and exhausted_at < now() - make_interval(secs => $1)
+                and (exhausted_at, transfer_id) > ($2, $3)
+              group by exhausted_at, transfer_id order by exhausted_at, transfer_id limit $4`,
+      values: [AGE_MS / 1000, ...after, PAGE_TRANSFERS],
+      rowMode: "array",
+    });
+    const last = rows.at(-1);
+    if (last === undefined) break;
+    after = [last[1], last[0]];
+    await Promise.all(rows.map(([uuid, , indexes]) => noteOne(ctx, handle, uuidToId("xfer", uuid), indexes, lane)));
+    found += rows.length;
+    if (rows.length < PAGE_TRANSFERS) break;
+  }
+  return found;
+}
+
+async function noteOne(
+  ctx: Context,
+  handle: ShardHandle,
+  transferId: string,
+  postingIndexes: readonly number[],
+  lane: LaneName,
+): Promise<void> {
+  const deadlineMs = performance.now() + COMMAND_TIMEOUT_MS;
+  const noted = await noteReversed(ctx, transferId, postingIndexes, lane, deadlineMs);
+  if (noted.kind === "failed") ctx.log.error({ transfer: transferId, err: noted.error }, "a reversal cannot be noted");
+  // The transfer's shard is away, or busy: the next round tells it again.
+  if (noted.kind !== "done") return;
+  ctx.log.info({ shard: handle.shard.number, transfer: transferId }, "a reversal was not noted");
+  await closeRefunds(handle, transferId, postingIndexes, lane, performance.now() + COMMAND_TIMEOUT_MS);
+}
