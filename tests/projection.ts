@@ -149,7 +149,13 @@ async function entriesOfLedger({ shard, after, last }: Range): Promise<EntryDocu
     `select e.account_id, e.sequence::text, e.transfer_id, e.posting_index, e.amount_minor_units::text,
             e.balance_after_minor_units::text, e.currency, t.type, t.memo, e.counterparty_account_id,
             ${TIME("e.post_time")}, ${TIME("e.effective_time")}, t.event_number::text
-       from ledger.entries e join ledger.transfers t using (transfer_id) where t.event_number > $1 and t.event_number <= $2`,
+       from ledger.entries e
+       join (select transfer_id, type, memo, event_number from ledger.transfers
+             union all
+             -- Of transfers from other shards: every leg of this shard names the same event.
+             select distinct transfer_id, type, memo, event_number from ledger.remote_legs where state = 'POSTED') t
+            using (transfer_id)
+      where t.event_number > $1 and t.event_number <= $2`,
     [after.toString(), last.toString()],
   );
   return rows.map((row) => ({

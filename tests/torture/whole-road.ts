@@ -1,6 +1,7 @@
+import { spawn } from "node:child_process";
 import { assertInvariants } from "#tests/invariants.ts";
 import { assertProjectionEqualsLedger, cursorOf, headOf } from "#tests/projection.ts";
-import { eventually, postgres, shardNumbers } from "#tests/stack.ts";
+import { eventually, postgres, shardNumbers, stackName } from "#tests/stack.ts";
 import { assertPublished } from "#tests/stream.ts";
 import type { Finding } from "#tests/torture/history.ts";
 
@@ -42,10 +43,29 @@ export async function checkRoad(withElasticsearch: boolean): Promise<Finding[]> 
       await assertPublished(shard, 0, 0n);
     }
   });
-  if (!withElasticsearch) return published;
+  const audited = await caught("the events are not as they were sealed", () => ledgermesh("audit", "verify"));
+  if (!withElasticsearch) return [...published, ...audited];
   const projected = await caught("the history is not the ledger", () => assertProjectionEqualsLedger({ quiet: true }));
-  return [...published, ...projected];
+  return [...published, ...audited, ...projected];
 }
+
+const COMMAND_TIMEOUT_MS = 300_000;
+
+/** Runs a command that looks at the stack, as an operator would; rejects with what it said unless it ends with 0. */
+async function ledgermesh(...args: readonly string[]): Promise<void> {
+  const all = ["cli/main.ts", ...args, "--stack", stackName];
+  const child = spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe"], timeout: COMMAND_TIMEOUT_MS });
+  let said = "";
+  for (const output of [child.stdout, child.stderr]) {
+    output.setEncoding("utf8").on("data", (text: string) => {
+      said = (said + text).slice(-SAID_LENGTH);
+    });
+  }
+  const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  if (status !== 0) throw new Error(`ledgermesh ${args.join(" ")} ended with ${status}: ${said}`);
+}
+
+const SAID_LENGTH = 4_000;
 
 async function caught(what: string, check: () => Promise<void>): Promise<Finding[]> {
   try {
