@@ -81,6 +81,7 @@ test("only the RPCs of the listed services lead anywhere", () => {
       ["/v1/ledger/rates", "ledger"],
       ["/v1/ledger/quotes", "ledger"],
       ["/v1/ledger/quotes/[^/:]+", "ledger"],
+      ["/v1/ledger/conversions", "ledger"],
       ["/v1/ledger/holds", "ledger"],
       ["/v1/ledger/holds/[^/:]+:capture", "ledger"],
       ["/v1/ledger/holds/[^/:]+:void", "ledger"],

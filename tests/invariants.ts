@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { parseId } from "#lib/ids.ts";
 import { postgres, stack } from "#tests/stack.ts";
 
 /** What must hold on every shard at every instant (ARCHITECTURE.md, invariants 1 to 4). Throws what does not. */
@@ -9,6 +10,71 @@ export async function assertInvariants(): Promise<void> {
       assert.deepEqual(rows, [], `shard ${shard + 1}: ${promise}`);
     }
   }
+  await assertQuotesAndConversions();
+}
+
+interface Quote {
+  readonly quote_id: string;
+  readonly transfer_id: string | null;
+  readonly state: string;
+  readonly terms: string;
+}
+
+interface Conversion {
+  readonly transfer_id: string;
+  readonly quote_id: string;
+  readonly terms: string;
+  /** Null when all of it was on one shard. */
+  readonly decision: string | null;
+}
+
+/** Quote and transfer may be on two shards, and are read one after the other, while the system goes on. */
+async function assertQuotesAndConversions(): Promise<void> {
+  const usedBefore = (await readQuotes()).filter(({ state }) => state === "USED");
+  const conversions = await readConversions();
+  const quotes = new Map((await readQuotes()).map((quote) => [quote.quote_id, quote]));
+  const transferOf = new Map(conversions.map((conversion) => [conversion.quote_id, conversion]));
+  assert.equal(transferOf.size, conversions.length, "a quote was used twice");
+  for (const quote of usedBefore) {
+    const conversion = transferOf.get(quote.quote_id);
+    assert.equal(conversion?.transfer_id, quote.transfer_id, `the transfer of the used quote ${quote.quote_id}`);
+    assert.equal(conversion?.terms, quote.terms, `the amounts of quote ${quote.quote_id} and its transfer`);
+  }
+  for (const { transfer_id, quote_id, decision } of conversions) {
+    const { transfer_id: user, state = "" } = quotes.get(quote_id) ?? {};
+    assert.equal(user, transfer_id, `the quote of the conversion ${transfer_id}`);
+    const possible = decision === "COMMITTED" ? ["RESERVED", "USED"] : ["USED"];
+    assert.ok(possible.includes(state), `the quote ${quote_id} is ${state}, its transfer is ${decision ?? "whole"}`);
+  }
+}
+
+async function readQuotes(): Promise<Quote[]> {
+  const answers = await Promise.all(
+    stack.shards.map((_, index) =>
+      postgres(index + 1).query<Quote>(
+        `select quote_id, transfer_id, state,
+                concat_ws(' ', sell_minor_units, sell_currency, buy_minor_units, buy_currency,
+                          case when residue_minor_units > 0 then residue_minor_units end) as terms
+           from ledger.quotes`,
+      ),
+    ),
+  );
+  return answers.flatMap(({ rows }) => rows);
+}
+
+async function readConversions(): Promise<Conversion[]> {
+  const answers = await Promise.all(
+    stack.shards.map((_, index) =>
+      postgres(index + 1).query<Conversion>(
+        `select t.transfer_id, t.links ->> 'quote_id' as quote_id, d.state as decision,
+                concat_ws(' ', postings -> 0 ->> 2, postings -> 0 ->> 3, postings -> 1 ->> 2, postings -> 1 ->> 3,
+                          postings -> 2 ->> 2) as terms
+           from ledger.transfers t left join ledger.decisions d using (transfer_id)
+          where t.links ->> 'quote_id' is not null`,
+      ),
+    ),
+  );
+  return answers.flatMap(({ rows }) => rows.map((row) => ({ ...row, quote_id: parseId(row.quote_id)?.uuid ?? "" })));
 }
 
 /** SQL for the UUID in the text of an id. */

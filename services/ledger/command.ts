@@ -1,7 +1,7 @@
 import type { IdPrefix } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
 import type { HoldSnapshot } from "#services/ledger/hold.ts";
-import type { LockedQuote } from "#services/ledger/quote.ts";
+import type { LockedQuote, QuoteClaim } from "#services/ledger/quote.ts";
 import type { DatedRate } from "#services/ledger/rate.ts";
 import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
 import type { PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
@@ -69,13 +69,18 @@ export interface CommandBase {
 export interface PrepareLegsCommand extends CommandBase {
   readonly kind: "prepare_legs";
   readonly transferId: string;
+  /** None when only the quote is here. */
   readonly legs: readonly RemoteLeg[];
+  /** The transfer's quote, to be reserved, when it is on this shard. */
+  readonly quote: QuoteClaim | undefined;
 }
 
 /** On a credited shard, after the payer's shard has committed. Can not be refused. */
 export interface PostLegsCommand extends CommandBase {
   readonly kind: "post_legs";
   readonly transferId: string;
+  /** Of the reserved quote, when it is on this shard. */
+  readonly quoteId: string | undefined;
   /** This shard's transit account of each currency. */
   readonly transitOf: ReadonlyMap<string, AccountName>;
 }
@@ -84,6 +89,8 @@ export interface PostLegsCommand extends CommandBase {
 export interface ReleaseLegsCommand extends CommandBase {
   readonly kind: "release_legs";
   readonly transferId: string;
+  /** As above. */
+  readonly quoteId: string | undefined;
 }
 
 /** On the payer's shard: asks what was decided, and decides against it when nothing was. */

@@ -13,8 +13,8 @@ export interface Context {
   readonly map: BucketMap;
   /** By its number: 1, 2, 3 … */
   readonly shardOf: (shard: number) => ShardHandle;
-  /** Where an account is, by its id (`acct_…`). */
-  readonly shardOfAccount: (accountId: string) => ShardHandle;
+  /** Where a thing is, by its id (`acct_…`, `quot_…`). */
+  readonly shardOfId: (id: string) => ShardHandle;
   readonly shards: readonly ShardHandle[];
   readonly newId: NewId;
   readonly pageTokens: PageTokens;

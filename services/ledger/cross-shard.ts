@@ -12,6 +12,7 @@ import type {
 import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
 import type { LaneName } from "#services/ledger/group-commit.ts";
 import type { MadeTransfer, PreparedTransfer, ResolvedPosting } from "#services/ledger/make-transfer.ts";
+import type { QuoteClaim } from "#services/ledger/quote.ts";
 import { readRemoteLegs } from "#services/ledger/read-remote-legs.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
@@ -26,7 +27,7 @@ import {
 /**
  * A transfer whose accounts are on several shards (design.md; docs/decisions/0010-cross-shard.md):
  *
- *   prepare   on every other shard: what could refuse its legs is checked, and room is kept
+ *   prepare   on every other shard: what could refuse its legs is checked, and room is kept; a conversion's quote is reserved
  *   decide    on the payer's shard: funds and rules; debits, transit and the decision in one commit
  *   post      on every other shard: transit and credits; can not be refused any more
  *   close     on the payer's shard: nothing is left to do
@@ -40,10 +41,13 @@ const PREPARE_TIMEOUT_MS = 1_500;
 /** Steps that the caller does not wait for. */
 const PROTOCOL_LANE: LaneName = { name: "ledger cross-shard", ordered: false };
 
-/** The legs of a transfer on one shard that is not the payer's. */
+/** What a transfer has on one shard that is not the payer's. */
 export interface RemotePart {
   readonly handle: ShardHandle;
+  /** None when only the quote is there. */
   readonly legs: readonly RemoteLeg[];
+  /** Of a conversion whose quote is there. */
+  readonly quote: QuoteClaim | undefined;
   /** This shard's transit account of each currency that needs one. */
   readonly transitOf: ReadonlyMap<string, AccountName>;
 }
@@ -76,14 +80,17 @@ export async function transitAccounts(
   return accounts;
 }
 
-/** Splits the postings of a transfer into the legs of every shard but the payer's. */
+/** Splits the postings of a transfer into the legs of every shard but the payer's; one of these may have its quote. */
 export async function remoteParts(
   ctx: Context,
   payer: ShardHandle,
-  { transferId, transferUuid, type, memo, effectiveTimeMs }: TransferCommand,
+  { transferId, transferUuid, type, memo, effectiveTimeMs, quote }: TransferCommand,
   postings: readonly ResolvedPosting[],
 ): Promise<RemotePart[]> {
   const legsOf = new Map<ShardHandle, RemoteLeg[]>();
+  const quoteElsewhere = quote?.isHere === false ? quote.claim : undefined;
+  const quoteAt = quoteElsewhere === undefined ? undefined : ctx.shardOfId(quoteElsewhere.quoteId);
+  if (quoteAt !== undefined) legsOf.set(quoteAt, []);
   for (const [postingIndex, { debit, credit, amountMinorUnits, currency }] of postings.entries()) {
     const shards = new Set([debit, credit].map(({ uuid }) => shardOfBucket(ctx.map, bucketOfUuid(uuid))));
     for (const handle of [...shards].map(ctx.shardOf)) {
@@ -110,7 +117,12 @@ export async function remoteParts(
     }
   }
   return Promise.all(
-    [...legsOf].map(async ([handle, legs]) => ({ handle, legs, transitOf: await transitOfLegs(ctx, handle, legs) })),
+    [...legsOf].map(async ([handle, legs]) => ({
+      handle,
+      legs,
+      quote: handle === quoteAt ? quoteElsewhere : undefined,
+      transitOf: await transitOfLegs(ctx, handle, legs),
+    })),
   );
 }
 
@@ -128,7 +140,7 @@ export function transitOfLegs(
   );
 }
 
-/** Prepares the legs on every other shard at once. Answers why not, when one of them refused; undefined when all are ready. */
+/** Prepares what is on every other shard at once. Answers why not, when one of them refused; undefined when all are ready. */
 export async function prepareElsewhere({
   command,
   remotes,
@@ -138,8 +150,9 @@ export async function prepareElsewhere({
   if (remotes.length === 0) return undefined;
   const untilMs = Math.min(deadlineMs, performance.now() + PREPARE_TIMEOUT_MS);
   const answers = await Promise.all(
-    remotes.map(async ({ handle, legs }) => {
-      const outcome = await submit(handle, prepareCommand(command.transferId, legs), lane, untilMs);
+    remotes.map(async (part) => {
+      const { handle } = part;
+      const outcome = await submit(handle, prepareCommand(command.transferId, part), lane, untilMs);
       return refusalOf(handle, outcome);
     }),
   );
@@ -200,21 +213,20 @@ export async function postElsewhere(
   lane: LaneName,
   deadlineMs: number,
 ): Promise<ElsewhereOfTransfer> {
+  let allPosted = true;
   const parts = await Promise.all(
     remotes.map(async (part): Promise<ElsewhereOfTransfer> => {
-      const outcome = await submit(part.handle, postCommand(transferId, part), lane, deadlineMs);
+      const outcome = await submit(part.handle, postCommand(transferId, toPost(part)), lane, deadlineMs);
       if (outcome.kind === "done" && outcome.answer.kind === "legs") {
         const position = eventPosition(part.handle, outcome.eventNumber);
         return postedElsewhere(outcome.answer.legs, position);
       }
+      allPosted = false;
       return { balances: [], pendingAccountIds: accountsHere(part.legs), positions: [] };
     }),
   );
-  const elsewhere = merge(parts);
-  if (elsewhere.pendingAccountIds.length === 0) {
-    void submit(payer, closeCommand(transferId), PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);
-  }
-  return elsewhere;
+  if (allPosted) void submit(payer, closeCommand(transferId), PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);
+  return merge(parts);
 }
 
 /** What the other shards say of a transfer that was made earlier; one that does not answer counts as on the way. */
@@ -226,7 +238,7 @@ export async function readElsewhere(
   const accountsOf = new Map<ShardHandle, string[]>();
   for (const { debitAccountId, creditAccountId } of postings) {
     for (const id of [debitAccountId, creditAccountId]) {
-      const handle = ctx.shardOfAccount(id);
+      const handle = ctx.shardOfId(id);
       if (handle === payer) continue;
       accountsOf.set(handle, [...(accountsOf.get(handle) ?? []), id]);
     }
@@ -274,8 +286,9 @@ function eventPosition(handle: ShardHandle, number: bigint | undefined): Positio
 
 /** Gives the room back without being waited for; what fails is left to recovery. */
 function release(transferId: string, remotes: readonly RemotePart[]): void {
-  for (const { handle, legs } of remotes) {
-    void submit(handle, releaseCommand(transferId, legs), PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);
+  for (const part of remotes) {
+    const command = releaseCommand(transferId, toPost(part));
+    void submit(part.handle, command, PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);
   }
 }
 
@@ -294,42 +307,61 @@ export async function submit(
   }
 }
 
-function prepareCommand(transferId: string, legs: readonly RemoteLeg[]): PrepareLegsCommand {
+function prepareCommand(transferId: string, { legs, quote }: RemotePart): PrepareLegsCommand {
   return {
     kind: "prepare_legs",
     key: undefined,
     name: `prepare ${transferId}`,
-    weight: legs.length,
+    weight: weightOf(legs),
     accounts: accountNames(legs),
     transferId,
     legs,
+    quote,
   };
 }
 
-export function postCommand(
-  transferId: string,
-  { legs, transitOf }: { legs: readonly RemoteLeg[]; transitOf: ReadonlyMap<string, AccountName> },
-): PostLegsCommand {
+/** What is prepared on a shard, to be posted or released. */
+export interface PreparedPart {
+  readonly legs: readonly RemoteLeg[];
+  readonly quoteId: string | undefined;
+  readonly transitOf: ReadonlyMap<string, AccountName>;
+}
+
+function toPost({ legs, quote, transitOf }: RemotePart): PreparedPart {
+  return { legs, quoteId: quote?.quoteId, transitOf };
+}
+
+export function postCommand(transferId: string, { legs, quoteId, transitOf }: PreparedPart): PostLegsCommand {
   return {
     kind: "post_legs",
     key: undefined,
     name: `post ${transferId}`,
-    weight: legs.length,
+    weight: weightOf(legs),
     accounts: [...accountNames(legs), ...transitOf.values()],
     transferId,
+    quoteId,
     transitOf,
   };
 }
 
-export function releaseCommand(transferId: string, legs: readonly RemoteLeg[]): ReleaseLegsCommand {
+export function releaseCommand(
+  transferId: string,
+  { legs, quoteId }: Omit<PreparedPart, "transitOf">,
+): ReleaseLegsCommand {
   return {
     kind: "release_legs",
     key: undefined,
     name: `release ${transferId}`,
-    weight: legs.length,
+    weight: weightOf(legs),
     accounts: accountNames(legs),
     transferId,
+    quoteId,
   };
+}
+
+/** There may be a quote alone. */
+function weightOf(legs: readonly RemoteLeg[]): number {
+  return Math.max(legs.length, 1);
 }
 
 export function closeCommand(transferId: string): Parameters<ShardHandle["commands"]["submit"]>[0] {

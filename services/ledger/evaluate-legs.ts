@@ -3,6 +3,7 @@ import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import type { AccountName, PostLegsCommand, PrepareLegsCommand, ReleaseLegsCommand } from "#services/ledger/command.ts";
 import { encodeLegPosted } from "#services/ledger/encode-transfer.ts";
+import { refuseClaim, reopenQuote, reserveQuote, useQuote } from "#services/ledger/evaluate-quote.ts";
 import { balanceAfter, enterPosting, stampAccounts } from "#services/ledger/evaluate-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
@@ -13,7 +14,7 @@ import { type EntryLine, type LocalPosting, type LockedAccount, TRANSIT_REFERENC
  * leg is checked when it is prepared; what is checked stays so until it is posted: the amount keeps its room in the int64
  * range, the account can not be closed, and a freeze that comes later does not stop it.
  */
-export function prepareLegs({ transferId, legs }: PrepareLegsCommand, batch: Batch): Evaluation {
+export function prepareLegs({ transferId, legs, quote }: PrepareLegsCommand, batch: Batch): Evaluation {
   const known = batch.legs.get(transferId);
   if (known !== undefined) {
     // Released by recovery, which took this call for dead: the transfer can not happen any more.
@@ -22,6 +23,8 @@ export function prepareLegs({ transferId, legs }: PrepareLegsCommand, batch: Bat
     }
     return { kind: "done", answer: { kind: "legs", legs: known }, event: undefined };
   }
+  const refusedClaim = quote === undefined ? undefined : refuseClaim(quote, batch);
+  if (refusedClaim !== undefined) return refusedClaim;
   const reserved = new Map<LockedAccount, { debit: bigint; credit: bigint }>();
   for (const leg of legs) {
     const refused = prepareLeg(leg, batch, reserved);
@@ -35,7 +38,8 @@ export function prepareLegs({ transferId, legs }: PrepareLegsCommand, batch: Bat
   const prepared = legs.map(
     (leg): LockedLeg => ({ ...leg, state: "PREPARED", balances: [], event: undefined, row: "new" }),
   );
-  batch.legs.set(transferId, prepared);
+  if (prepared.length > 0) batch.legs.set(transferId, prepared);
+  if (quote !== undefined) reserveQuote(quote, batch);
   return { kind: "done", answer: { kind: "legs", legs: prepared }, event: undefined };
 }
 
@@ -89,9 +93,13 @@ function refuseCurrency(account: LockedAccount, currency: string): Refusal | und
 }
 
 /** Posts the legs of a transfer that the payer's shard has committed. Harmless when it is done twice. */
-export function postLegs({ transferId, transitOf }: PostLegsCommand, batch: Batch): Evaluation {
+export function postLegs({ transferId, transitOf, quoteId }: PostLegsCommand, batch: Batch): Evaluation {
   const legs = batch.legs.get(transferId) ?? [];
   const [first] = legs;
+  if (quoteId !== undefined) {
+    useQuote({ quoteId, transferId }, batch);
+    if (first === undefined) return { kind: "done", answer: { kind: "legs", legs }, event: undefined };
+  }
   if (first === undefined || legs.some(({ state }) => state === "RELEASED")) {
     throw new Defect(`${transferId} is committed, and its legs are not prepared`);
   }
@@ -137,7 +145,8 @@ export function postLegs({ transferId, transitOf }: PostLegsCommand, batch: Batc
 }
 
 /** Gives the room of a transfer back that will never be committed. Harmless when it is done twice, or for nothing. */
-export function releaseLegs({ transferId }: ReleaseLegsCommand, batch: Batch): Evaluation {
+export function releaseLegs({ transferId, quoteId }: ReleaseLegsCommand, batch: Batch): Evaluation {
+  if (quoteId !== undefined) reopenQuote({ quoteId, transferId }, batch);
   for (const leg of batch.legs.get(transferId) ?? []) {
     if (leg.state === "POSTED") throw new Defect(`${transferId} is posted, and was to be released`);
     if (leg.state === "RELEASED") continue;
@@ -162,12 +171,15 @@ function unreserve(leg: RemoteLeg, { accounts }: Batch): void {
 }
 
 function toLocalPosting(leg: RemoteLeg, transitOf: ReadonlyMap<string, AccountName>): LocalPosting {
-  const transit = transitOf.get(leg.currency);
-  if (transit === undefined) throw new Defect(`no transit account in ${leg.currency} was given`);
+  const transit = () => {
+    const account = transitOf.get(leg.currency);
+    if (account === undefined) throw new Defect(`no transit account in ${leg.currency} was given`);
+    return account;
+  };
   return {
     index: leg.postingIndex,
-    debit: leg.debitIsHere ? leg.debit : transit,
-    credit: leg.creditIsHere ? leg.credit : transit,
+    debit: leg.debitIsHere ? leg.debit : transit(),
+    credit: leg.creditIsHere ? leg.credit : transit(),
     amountMinorUnits: leg.amountMinorUnits,
     currency: leg.currency,
     debitCounterparty: leg.credit,

@@ -1,10 +1,10 @@
 import { formatDecimal } from "#lib/decimal.ts";
 import { buyFixed, quoteRate, sellFixed } from "#lib/exchange.ts";
-import type { Refusal } from "#lib/refusal.ts";
+import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import type { CreateQuoteCommand } from "#services/ledger/command.ts";
 import { encodeQuoteCreated } from "#services/ledger/encode-exchange.ts";
-import { type LockedQuote, QUOTE_LIFETIME_MS } from "#services/ledger/quote.ts";
+import { type LockedQuote, QUOTE_LIFETIME_MS, type QuoteClaim } from "#services/ledger/quote.ts";
 import { type DatedRate, MAX_RATE_AGE_MS, pairOf } from "#services/ledger/rate.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 
@@ -59,4 +59,71 @@ function isTooOld({ asOfMs }: DatedRate, { nowMs }: Batch): boolean {
 
 function refused(refusal: Refusal): Evaluation {
   return { kind: "refused", refusal, remembered: true };
+}
+
+/**
+ * Why a conversion may not have its quote; undefined when it may, or has it already. One that another conversion has
+ * reserved may be open again in a moment: that is not remembered.
+ */
+export function refuseClaim(claim: QuoteClaim, batch: Batch): Extract<Evaluation, { kind: "refused" }> | undefined {
+  const { quoteId, transferId, caller, debitAccountId } = claim;
+  const quote = batch.quotes.get(quoteId);
+  if (quote === undefined || quote.caller !== caller) {
+    return { kind: "refused", refusal: refusals.quoteNotFound(quoteId), remembered: false };
+  }
+  if (quote.debitAccountId !== undefined && quote.debitAccountId !== debitAccountId) {
+    return {
+      kind: "refused",
+      refusal: refusals.quoteForAnotherAccount(quoteId, quote.debitAccountId),
+      remembered: true,
+    };
+  }
+  if (quote.transferId === transferId) return undefined;
+  switch (quote.state) {
+    case "USED":
+      return { kind: "refused", refusal: refusals.quoteUsed(quoteId), remembered: true };
+    case "RESERVED":
+      return { kind: "refused", refusal: refusals.quoteBusy(quoteId), remembered: false };
+    case "OPEN":
+      return batch.nowMs < quote.expireTimeMs
+        ? undefined
+        : { kind: "refused", refusal: refusals.quoteExpired(quoteId, new Date(quote.expireTimeMs)), remembered: true };
+  }
+}
+
+/** Before the payer's shard decides; `refuseClaim` had nothing against it. Harmless when it is done twice. */
+export function reserveQuote({ quoteId, transferId }: QuoteClaim, batch: Batch): void {
+  const quote = lockedQuote(quoteId, batch);
+  if (quote.transferId === transferId) return;
+  change(quote, "RESERVED", transferId);
+}
+
+/** The payer's shard has committed, or does so with this. Harmless when it is done twice. */
+export function useQuote({ quoteId, transferId }: Pick<QuoteClaim, "quoteId" | "transferId">, batch: Batch): void {
+  const quote = lockedQuote(quoteId, batch);
+  if (quote.state !== "OPEN" && quote.transferId !== transferId) {
+    throw new Defect(`${transferId} is committed, and its quote ${quoteId} is that of ${quote.transferId}`);
+  }
+  if (quote.state !== "USED") change(quote, "USED", transferId);
+}
+
+/** The payer's shard will never commit. Harmless when it is done twice, or for nothing. */
+export function reopenQuote({ quoteId, transferId }: Pick<QuoteClaim, "quoteId" | "transferId">, batch: Batch): void {
+  const quote = batch.quotes.get(quoteId);
+  if (quote?.transferId !== transferId) return;
+  if (quote.state === "USED") throw new Defect(`${transferId} has used ${quoteId}, and was to give it back`);
+  change(quote, "OPEN", undefined);
+}
+
+function lockedQuote(quoteId: string, batch: Batch): LockedQuote {
+  const quote = batch.quotes.get(quoteId);
+  if (quote === undefined) throw new Defect(`the quote ${quoteId} is not there any more`);
+  return quote;
+}
+
+function change(quote: LockedQuote, state: LockedQuote["state"], transferId: string | undefined): void {
+  quote.state = state;
+  quote.transferId = transferId;
+  // A row of this same batch is written with its last state.
+  if (quote.row === "unchanged") quote.row = "changed";
 }

@@ -99,6 +99,7 @@ function commandOf(moves: Move[], change: Partial<TransferCommand> = {}): Transf
     effectiveTimeMs: undefined,
     links: undefined,
     capture: undefined,
+    quote: undefined,
     reversal: undefined,
     crossShard: false,
     refusedElsewhere: undefined,

@@ -4,6 +4,7 @@ import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
 import { checkCapture, letGo, noteCapture } from "#services/ledger/evaluate-hold.ts";
+import { refuseClaim, useQuote } from "#services/ledger/evaluate-quote.ts";
 import { enterRefunds, settleReversal } from "#services/ledger/evaluate-reversal.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import {
@@ -38,6 +39,9 @@ export function evaluateTransfer(asked: TransferCommand, batch: Batch): Evaluati
   if (command.crossShard && batch.decisions.get(command.transferId) !== undefined) {
     return { kind: "refused", refusal: refusals.transferAborted(command.transferId), remembered: false };
   }
+  const claim = command.quote?.isHere === true ? command.quote.claim : undefined;
+  const refusedClaim = claim === undefined ? undefined : refuseClaim(claim, batch);
+  if (refusedClaim !== undefined) return refusedClaim;
   const touched = touchedAccounts(command.local, accounts);
   const refusal = refuseAccounts(command, touched, accounts) ?? refuseTimes(command, touched, nowMs);
   if (refusal !== undefined) return { kind: "refused", refusal, remembered: true };
@@ -80,6 +84,7 @@ export function evaluateTransfer(asked: TransferCommand, batch: Batch): Evaluati
     type: "transfer_posted",
     payload: encodeTransferPosted(transfer, entries, touched),
   });
+  if (claim !== undefined) useQuote(claim, batch);
   if (command.crossShard) batch.decisions.set(transferId, { transferUuid, bucket, state: "COMMITTED", row: "new" });
   if (command.reversal !== undefined) enterRefunds(command, command.reversal, batch);
   for (const entry of entries) batch.entries.push({ transferUuid, entry, postTimeMs, effectiveTimeMs });

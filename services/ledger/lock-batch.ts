@@ -13,6 +13,7 @@ import {
 } from "#services/ledger/encode-transfer.ts";
 import type { LockedHold } from "#services/ledger/hold.ts";
 import { HOLD_COLUMNS, type HoldRow, toLockedHold } from "#services/ledger/hold-row.ts";
+import { type LockedQuote, QUOTE_COLUMNS, type QuoteRow, toLockedQuote } from "#services/ledger/quote.ts";
 import { pairOf, readRates } from "#services/ledger/rate.ts";
 import {
   postingName,
@@ -29,9 +30,9 @@ import type { LockedAccount, PostedTransfer, TransferCommand } from "#services/l
 /**
  * The first round trip of a batch: begin, keys, locks and the clock; and what became of the keys that were not free.
  *
- * Everything is locked in one order by everybody, so that two batches cannot deadlock: keys, then decisions, then holds,
- * then transfers that were taken back, then legs, then accounts, each sorted; the head of the event log comes last, when the
- * batch is written (post-transfers.sql).
+ * Everything is locked in one order by everybody, so that two batches cannot deadlock: keys, decisions, holds, transfers that
+ * are taken back, quotes, legs, accounts, each sorted; the head of the event log comes last, when the batch is written
+ * (post-transfers.sql).
  */
 export interface LockedBatch {
   readonly batch: Batch;
@@ -59,12 +60,13 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
   for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
 
   const needs = commands.map(needsOf).filter((need) => need !== NOTHING);
-  const [, claimed, decisions, holds, originals, legs, rates, locked, refunds, clock] = await Promise.all([
+  const [, claimed, decisions, holds, originals, quotes, legs, rates, locked, refunds, clock] = await Promise.all([
     db.query("begin"),
     claimKeys(db, keys),
     lockDecisions(db, defined(needs.map(({ decisionOf }) => decisionOf))),
     lockHolds(db, defined(needs.map(({ holdOf }) => holdOf))),
     lockOriginals(db, defined(needs.map(({ originalOf }) => originalOf))),
+    lockQuotes(db, defined(needs.map(({ quoteOf }) => quoteOf))),
     lockLegs(db, defined(needs.map(({ legsOf }) => legsOf))),
     readRates(db, [...new Set(defined(needs.map(({ rateOf }) => rateOf)))]),
     db.query<AccountRow>({
@@ -86,8 +88,8 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
     accounts: new Map(locked.rows.map((row) => toLockedAccount(row, names)).map((account) => [account.id, account])),
     decisions,
     holds,
+    quotes,
     legs,
-    quotes: new Map(),
     rates,
     newRates: [],
     refunds,
@@ -103,6 +105,7 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
 interface Needs {
   readonly decisionOf?: string;
   readonly holdOf?: string;
+  readonly quoteOf?: string;
   readonly legsOf?: string;
   readonly rateOf?: string;
   readonly originalOf?: string;
@@ -118,8 +121,10 @@ function needsOf(command: LedgerCommand): Needs {
       return { decisionOf: command.transferId };
     case "prepare_legs":
     case "post_legs":
-    case "release_legs":
-      return { legsOf: command.transferId };
+    case "release_legs": {
+      const quoteOf = command.kind === "prepare_legs" ? command.quote?.quoteId : command.quoteId;
+      return quoteOf === undefined ? { legsOf: command.transferId } : { legsOf: command.transferId, quoteOf };
+    }
     case "set_account_status":
     case "set_rates":
     case "create_hold":
@@ -136,11 +141,12 @@ function needsOf(command: LedgerCommand): Needs {
   }
 }
 
-function needsOfTransfer({ crossShard, transferId, capture, reversal }: TransferCommand): Needs {
-  if (!crossShard && capture === undefined && reversal === undefined) return NOTHING;
+function needsOfTransfer({ crossShard, transferId, capture, reversal, quote }: TransferCommand): Needs {
+  if (!crossShard && capture === undefined && reversal === undefined && quote === undefined) return NOTHING;
   return {
     ...(crossShard ? { decisionOf: transferId } : {}),
     ...(capture === undefined ? {} : { holdOf: capture.holdId }),
+    ...(quote?.isHere === true ? { quoteOf: quote.claim.quoteId } : {}),
     ...(reversal === undefined ? {} : { refundsOf: reversal.originalId }),
     ...(reversal?.cameFromElsewhere === true ? { legsOf: reversal.originalId } : {}),
   };
@@ -192,6 +198,17 @@ async function lockHolds(db: Client, holdIds: readonly string[]): Promise<Map<st
     rowMode: "array",
   });
   return new Map(rows.map(toLockedHold).map((hold) => [hold.holdId, hold]));
+}
+
+async function lockQuotes(db: Client, quoteIds: readonly string[]): Promise<Map<string, LockedQuote>> {
+  if (quoteIds.length === 0) return new Map();
+  const { rows } = await db.query<QuoteRow>({
+    name: "lock-quotes",
+    text: `select ${QUOTE_COLUMNS} from ledger.quotes where quote_id = any ($1) order by quote_id for update`,
+    values: [plainArray(quoteIds.map(idToUuid))],
+    rowMode: "array",
+  });
+  return new Map(rows.map(toLockedQuote).map((quote) => [quote.quoteId, quote]));
 }
 
 async function lockLegs(db: Client, transferIds: readonly string[]): Promise<Map<string, LockedLeg[]>> {

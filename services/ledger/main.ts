@@ -14,6 +14,7 @@ import { committedHints } from "#services/ledger/committed-hints.ts";
 import { type Config, config } from "#services/ledger/config.ts";
 import type { Context } from "#services/ledger/context.ts";
 import { createAccount } from "#services/ledger/create-account.ts";
+import { createConversion } from "#services/ledger/create-conversion.ts";
 import { createHold } from "#services/ledger/create-hold.ts";
 import { createQuote } from "#services/ledger/create-quote.ts";
 import { createTransfer } from "#services/ledger/create-transfer.ts";
@@ -47,7 +48,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     log,
     map,
     shardOf,
-    shardOfAccount: (accountId) => shardOf(shardOfBucket(map, bucketOfUuid(idToUuid(accountId)))),
+    shardOfId: (id) => shardOf(shardOfBucket(map, bucketOfUuid(idToUuid(id)))),
     shards: handles,
     newId: idGenerator(Date.now),
     pageTokens: pageTokens(settings.pageTokenKey, Date.now),
@@ -67,6 +68,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     setRates: unary(ctx, log, setRates),
     createQuote: unary(ctx, log, createQuote),
     getQuote: unary(ctx, log, getQuote),
+    createConversion: unary(ctx, log, createConversion),
     createHold: unary(ctx, log, createHold),
     captureHold: unary(ctx, log, captureHold),
     voidHold: unary(ctx, log, voidHold),

@@ -39,6 +39,7 @@ export interface TransferOrder {
   /** The single calls of a caller, or one batch call. */
   readonly lane: LaneName;
   readonly timeoutMs: number;
+  /** With a quote it is a conversion, and uses it. */
   readonly links?: TransferLinks;
   readonly capture?: HoldCapture;
   readonly reversal?: Reversal;
@@ -160,6 +161,14 @@ async function toCommand(
     makes: "xfer",
   });
   const local = await localPostings(ctx, handle, postings);
+  const quoteId = order.links?.quoteId;
+  const quote =
+    quoteId === undefined
+      ? undefined
+      : {
+          claim: { quoteId, transferId, caller: order.caller, debitAccountId: first.debit.id },
+          isHere: ctx.shardOfId(quoteId) === handle,
+        };
   return {
     kind: "transfer",
     key,
@@ -183,7 +192,10 @@ async function toCommand(
     links: order.links,
     capture: order.capture,
     reversal: order.reversal,
-    crossShard: !postings.every(({ debit, credit }) => isHere(ctx, handle, debit) && isHere(ctx, handle, credit)),
+    quote,
+    crossShard:
+      quote?.isHere === false ||
+      !postings.every(({ debit, credit }) => isHere(ctx, handle, debit) && isHere(ctx, handle, credit)),
     refusedElsewhere: undefined,
   };
 }

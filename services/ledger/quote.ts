@@ -33,6 +33,15 @@ export interface LockedQuote extends Conversion {
   row: "unchanged" | "new" | "changed";
 }
 
+/** What a conversion has to say for itself where its quote is. */
+export interface QuoteClaim {
+  readonly quoteId: string;
+  readonly transferId: string;
+  readonly caller: string;
+  /** Who pays. */
+  readonly debitAccountId: string;
+}
+
 /** Rows of `ledger.quotes`: read under a lock or without, and written by write-quotes.sql. */
 export const QUOTE_COLUMNS = `quote_id, bucket, caller, debit_account_id, rate, sell_currency, sell_minor_units,
   buy_currency, buy_minor_units, residue_minor_units, extract(epoch from created_at)::double precision * 1000,

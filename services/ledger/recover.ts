@@ -1,7 +1,6 @@
 import { Gauge } from "prom-client";
 import { BackOff, pause } from "#lib/back-off.ts";
-import { bucketOfUuid, uuidToId } from "#lib/ids.ts";
-import { shardOfBucket } from "#lib/shards.ts";
+import { uuidToId } from "#lib/ids.ts";
 import type { LedgerCommand } from "#services/ledger/command.ts";
 import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
 import { closeCommand, postCommand, releaseCommand, submit, transitOfLegs } from "#services/ledger/cross-shard.ts";
@@ -16,7 +15,7 @@ import { LEG_COLUMNS, type LegRow, toLockedLeg } from "#services/ledger/remote-l
  * may be done twice.
  *
  *   a leg that is PREPARED for long       asks the payer's shard, which answers with its decision, or decides against the
- *                                         transfer for ever; then the leg is posted or released
+ *   or a quote that is RESERVED           transfer for ever; then the leg is posted or released, the quote used or open again
  *   a decision that is COMMITTED for long its legs are posted (by the line above, on their shards); it is closed when no
  *                                         other shard has one that is not
  *   a posting that is EXHAUSTED for long  the transfer's own shard is told (recover-reversals.ts)
@@ -62,46 +61,63 @@ async function recoverShard(ctx: Context, handle: ShardHandle, signal: AbortSign
   }
 }
 
-/** Legs on this shard that wait for a decision. Answers how many transfers there were. */
+/** Legs and quotes on this shard that wait for a decision. Answers how many transfers there were. */
 async function resolveLegs(ctx: Context, handle: ShardHandle): Promise<number> {
   let after: readonly [string, string] = ["-infinity", FIRST_UUID];
   let found = 0;
   for (let page = 0; page < MAX_PAGES_PER_ROUND; page += 1) {
     const waiting = await handle.shard.reads.query<[string, string]>({
       name: "read-waiting-legs",
-      text: `select transfer_id, max(prepared_at)::text from ledger.remote_legs
-              where state = 'PREPARED' and prepared_at < now() - make_interval(secs => $1)
-                and (prepared_at, transfer_id) > ($2, $3)
-              group by transfer_id, prepared_at order by prepared_at, transfer_id limit $4`,
+      text: `select transfer_id, since::text
+               from (select transfer_id, prepared_at as since from ledger.remote_legs where state = 'PREPARED'
+                     union select transfer_id, reserved_at from ledger.quotes where state = 'RESERVED') w
+              where since < now() - make_interval(secs => $1) and (since, transfer_id) > ($2, $3)
+              order by since, transfer_id limit $4`,
       values: [AGE_MS / 1000, ...after, PAGE_TRANSFERS],
       rowMode: "array",
     });
     const last = waiting.rows.at(-1);
     if (last === undefined) break;
     after = [last[1], last[0]];
+    const uuids = [...new Set(waiting.rows.map(([uuid]) => uuid))];
     const { rows } = await handle.shard.reads.query<LegRow>({
       name: "read-legs",
       text: `select ${LEG_COLUMNS} from ledger.remote_legs where transfer_id = any ($1)`,
-      values: [waiting.rows.map(([uuid]) => uuid)],
+      values: [uuids],
       rowMode: "array",
     });
-    const legsOf = Map.groupBy(rows.map(toLockedLeg), ({ transferId }) => transferId);
-    await Promise.all([...legsOf].map(([transferId, legs]) => resolveTransfer(ctx, handle, transferId, legs)));
-    found += legsOf.size;
+    const legsOf = Map.groupBy(rows.map(toLockedLeg), ({ transferUuid }) => transferUuid);
+    const quoteOf = await quotesOfTransfers(handle, uuids);
+    await Promise.all(
+      uuids.map((uuid) => {
+        const quoteId = quoteOf.get(uuid);
+        return resolveTransfer(ctx, handle, uuidToId("xfer", uuid), { legs: legsOf.get(uuid) ?? [], quoteId });
+      }),
+    );
+    found += uuids.length;
     if (waiting.rows.length < PAGE_TRANSFERS) break;
   }
   return found;
+}
+
+/** Of the transfers those that have reserved a quote on the shard, or used it. */
+async function quotesOfTransfers(handle: ShardHandle, uuids: readonly string[]): Promise<Map<string, string>> {
+  const { rows } = await handle.shard.reads.query<[string, string]>({
+    name: "read-quotes-of-transfers",
+    text: "select transfer_id, quote_id from ledger.quotes where transfer_id = any ($1)",
+    values: [uuids],
+    rowMode: "array",
+  });
+  return new Map(rows.map(([transferUuid, quoteUuid]) => [transferUuid, uuidToId("quot", quoteUuid)]));
 }
 
 async function resolveTransfer(
   ctx: Context,
   handle: ShardHandle,
   transferId: string,
-  legs: readonly LockedLeg[],
+  part: { readonly legs: readonly LockedLeg[]; readonly quoteId: string | undefined },
 ): Promise<void> {
-  const [first] = legs;
-  if (first === undefined) return;
-  const payer = ctx.shardOf(shardOfBucket(ctx.map, bucketOfUuid(first.transferUuid)));
+  const payer = ctx.shardOfId(transferId);
   const asked = await run(payer, {
     kind: "abort_transfer",
     key: undefined,
@@ -115,8 +131,8 @@ async function resolveTransfer(
   const { committed } = asked.answer;
   ctx.log.info({ shard: handle.shard.number, transfer: transferId, committed }, "a transfer was left half way");
   const step = committed
-    ? postCommand(transferId, { legs, transitOf: await transitOfLegs(ctx, handle, legs) })
-    : releaseCommand(transferId, legs);
+    ? postCommand(transferId, { ...part, transitOf: await transitOfLegs(ctx, handle, part.legs) })
+    : releaseCommand(transferId, part);
   const done = await run(handle, step);
   if (done.kind === "failed") ctx.log.error({ transfer: transferId, err: done.error }, "recovery failed");
 }
@@ -126,9 +142,9 @@ async function closeDecisions(ctx: Context, handle: ShardHandle): Promise<number
   let after: readonly [string, string] = ["-infinity", FIRST_UUID];
   let found = 0;
   for (let page = 0; page < MAX_PAGES_PER_ROUND; page += 1) {
-    const { rows } = await handle.shard.reads.query<[string, string, [string, string, string, string][]]>({
+    const { rows } = await handle.shard.reads.query<OpenDecision>({
       name: "read-open-decisions",
-      text: `select d.transfer_id, d.decided_at::text, t.postings from ledger.decisions d join ledger.transfers t using (transfer_id)
+      text: `select d.transfer_id, d.decided_at::text, t.postings, t.links ->> 'quote_id' from ledger.decisions d join ledger.transfers t using (transfer_id)
               where d.state = 'COMMITTED' and d.decided_at < now() - make_interval(secs => $1)
                 and (d.decided_at, d.transfer_id) > ($2, $3)
               order by d.decided_at, d.transfer_id limit $4`,
@@ -147,16 +163,24 @@ async function closeDecisions(ctx: Context, handle: ShardHandle): Promise<number
   return found;
 }
 
+type OpenDecision = [
+  transferUuid: string,
+  decidedAt: string,
+  postings: [string, string, string, string][],
+  quoteId: string | null,
+];
+
 /** Those of the transfers that another shard has not posted yet, or cannot be asked about. */
 async function unpostedTransfers(
   ctx: Context,
   payer: ShardHandle,
-  rows: readonly [string, string, [string, string, string, string][]][],
+  rows: readonly OpenDecision[],
 ): Promise<Set<string>> {
   const asked = new Map<ShardHandle, Set<string>>();
-  for (const [uuid, , postings] of rows) {
-    for (const account of postings.flatMap((posting) => posting.slice(0, 2))) {
-      const remote = ctx.shardOfAccount(account);
+  for (const [uuid, , postings, quoteId] of rows) {
+    const accountIds = postings.flatMap((posting) => posting.slice(0, 2));
+    for (const id of quoteId === null ? accountIds : [...accountIds, quoteId]) {
+      const remote = ctx.shardOfId(id);
       if (remote === payer) continue;
       const transfers = asked.get(remote);
       if (transfers === undefined) asked.set(remote, new Set([uuid]));
@@ -171,11 +195,12 @@ async function unpostedTransfers(
   return unposted;
 }
 
-/** Those of the transfers whose legs on the shard are posted. Throws when the shard does not answer. */
+/** Those of the transfers whose legs on the shard are posted, or whose quote there is used. Throws when the shard does not answer. */
 async function postedTransfers(handle: ShardHandle, uuids: readonly string[]): Promise<Set<string>> {
   const { rows } = await handle.shard.reads.query<[string]>({
     name: "read-posted-transfers",
-    text: "select distinct transfer_id from ledger.remote_legs where transfer_id = any ($1) and state = 'POSTED'",
+    text: `select transfer_id from ledger.remote_legs where transfer_id = any ($1) and state = 'POSTED'
+            union select transfer_id from ledger.quotes where transfer_id = any ($1) and state = 'USED'`,
     values: [uuids],
     rowMode: "array",
   });

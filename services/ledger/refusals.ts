@@ -311,6 +311,41 @@ export const refusals = {
       { amount_minor_units: amountMinorUnits.toString(), currency },
     ),
 
+  quoteExpired: (quoteId: string, expireTime: Date) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "QUOTE_EXPIRED",
+      `Quote ${quoteId} expired at ${expireTime.toISOString()}. Make a new one.`,
+      { quote_id: quoteId, expire_time: expireTime.toISOString() },
+    ),
+
+  quoteUsed: (quoteId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "QUOTE_USED",
+      `Quote ${quoteId} is used: each is good for one conversion. Make a new one.`,
+      {
+        quote_id: quoteId,
+      },
+    ),
+
+  quoteForAnotherAccount: (quoteId: string, debitAccountId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "QUOTE_FOR_ANOTHER_ACCOUNT",
+      `Quote ${quoteId} was made for account ${debitAccountId}: only that one may pay.`,
+      { quote_id: quoteId, debit_account_id: debitAccountId },
+    ),
+
+  /** Another conversion has reserved it, and may yet fail. */
+  quoteBusy: (quoteId: string) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "QUOTE_BUSY",
+      `Another conversion with quote ${quoteId} is under way. Nothing has happened; try again.`,
+      { metadata: { quote_id: quoteId }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
   /** Postgres remembers it in the same words: see open-accounts.sql. */
   referenceAlreadyUsed: (reference: string) =>
     refuse(

@@ -36,7 +36,7 @@ export async function setAccountStatus(
   );
   check.done();
 
-  const handle = ctx.shardOfAccount(accountId);
+  const handle = ctx.shardOfId(accountId);
   const account = { id: accountId, uuid };
   const commandsKey = commandKey({
     bucket,

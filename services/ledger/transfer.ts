@@ -1,6 +1,7 @@
 import type { Refusal } from "#lib/refusal.ts";
 import type { AccountName, CommandBase, CommandKey } from "#services/ledger/command.ts";
 import type { HoldCapture } from "#services/ledger/hold.ts";
+import type { QuoteClaim } from "#services/ledger/quote.ts";
 import type { Reversal } from "#services/ledger/reversal.ts";
 
 /**
@@ -60,7 +61,9 @@ export interface TransferCommand extends CommandBase {
   readonly links: TransferLinks | undefined;
   /** Undefined unless it is one. */
   readonly capture: HoldCapture | undefined;
-  /** It has legs on other shards: a decision is recorded. */
+  /** Of a conversion; `isHere`: on this shard, to be used in this commit. Otherwise its shard takes part like that of a leg. */
+  readonly quote: { readonly claim: QuoteClaim; readonly isHere: boolean } | undefined;
+  /** Other shards take part: a decision is recorded. */
   readonly crossShard: boolean;
   /** Undefined: it takes nothing back. */
   readonly reversal: Reversal | undefined;
