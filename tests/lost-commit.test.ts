@@ -3,10 +3,11 @@ import { connect, createServer, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { stackEnvironment } from "#infra/local/endpoints.ts";
 import { call } from "#lib/grpc-client.ts";
-import { Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { CaptureHoldRequest, Hold_State, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { holdRequest } from "#tests/holds.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { type LedgerProcess, startLedger } from "#tests/ledger-process.ts";
-import { ledger, openAccount, openFunded, readAccount, stackName, transferRequest } from "#tests/stack.ts";
+import { ledger, newKey, openAccount, openFunded, readAccount, stackName, transferRequest } from "#tests/stack.ts";
 
 /**
  * A ledger whose way to shard 1 leads through a proxy that can lose the answer to a commit: Postgres has committed, and the
@@ -91,6 +92,29 @@ test("a commit that is lost on its way is made again", async () => {
   assert.equal(lost, 1);
   assert.deepEqual([answer.response.state, answer.replayed], [Transfer_State.POSTED, false]);
   assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 10n);
+});
+
+test("a hold, its capture and its void whose commits are lost, or their answers, are each made once", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  for (const loss of ["lose the answer", "lose the commit"] as const) {
+    const losing = <Request, Response>(method: Parameters<typeof call<Request, Response>>[1], request: Request) => {
+      [fault, lost] = [loss, 0];
+      return call(further.client, method, request);
+    };
+    const { client } = further;
+    const made = await losing(client.createHold, holdRequest(payer.accountId, payee.accountId, 30n));
+    const { holdId } = made.response;
+    assert.deepEqual([lost, made.replayed, made.response.remainingMinorUnits], [1, false, 30n]);
+    const part = CaptureHoldRequest.fromPartial({ holdId, amountMinorUnits: 10n, idempotencyKey: newKey() });
+    const captured = await losing(client.captureHold, part);
+    assert.deepEqual([lost, captured.replayed, captured.response.balances[0]?.heldMinorUnits], [1, false, 20n]);
+    const voided = await losing(client.voidHold, { holdId, idempotencyKey: newKey() });
+    assert.deepEqual([lost, voided.replayed, voided.response.state], [1, false, Hold_State.VOIDED]);
+    assert.deepEqual([voided.response.version, voided.response.capturedMinorUnits], [3n, 10n]);
+    assert.notEqual(voided.position, undefined);
+  }
+  const { postedMinorUnits, heldMinorUnits } = await readAccount(payer.accountId);
+  assert.deepEqual([postedMinorUnits, heldMinorUnits], [80n, 0n]);
 });
 
 test("when the shard stays away after a lost answer the command is PROCESSING, and its id is the one that was made", async () => {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
+import { parseId } from "#lib/ids.ts";
 import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { hold } from "#tests/holds.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { type LedgerProcess, startLedger } from "#tests/ledger-process.ts";
 import {
@@ -68,6 +70,22 @@ test("two processes on the same accounts neither deadlock nor overdraw", async (
     4_000n,
   );
   for (const { postedMinorUnits } of balances) assert.ok(postedMinorUnits >= 0n);
+  await assertInvariants();
+});
+
+test("two processes expire holds at once, and each hold once", async () => {
+  const [payer, payee] = [await openFunded(1_000n), await openAccount()];
+  const expireTime = new Date(Date.now() + 3_000);
+  const made = await Promise.all(
+    Array.from({ length: 300 }, () => hold(payer.accountId, payee.accountId, 3n, { expireTime })),
+  );
+  assert.equal((await readAccount(payer.accountId)).heldMinorUnits, 900n);
+  await eventually(async () => (await readAccount(payer.accountId)).heldMinorUnits === 0n, "every hold is expired");
+  const { rows } = await postgres(1).query(
+    "select state, version::int, count(*)::int from ledger.holds where hold_id = any ($1) group by 1, 2",
+    [made.map(({ response }) => parseId(response.holdId)?.uuid)],
+  );
+  assert.deepEqual(rows, [{ state: "EXPIRED", version: 2, count: 300 }]);
   await assertInvariants();
 });
 

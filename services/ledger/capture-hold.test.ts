@@ -24,12 +24,15 @@ import {
   transfer,
 } from "#tests/stack.ts";
 
+const DAY_MS = 24 * 60 * 60 * 1_000;
+
 /** A payer with 1,000, a payee on a shard, and a hold of so much between them. */
-async function held(amountMinorUnits: bigint, more: { payeeShard?: number; expireTime?: Date } = {}) {
-  const { payeeShard = 1, ...rest } = more;
+async function held(amountMinorUnits: bigint, more: { payeeShard?: number; lastingMs?: number } = {}) {
+  const { payeeShard = 1, lastingMs = DAY_MS } = more;
   const [payer, payee] = [await openFunded(1_000n), await openAccount({}, payeeShard)];
-  const { response } = await hold(payer.accountId, payee.accountId, amountMinorUnits, rest);
-  return { payer, payee, holdId: response.holdId };
+  const expireTime = new Date(Date.now() + lastingMs);
+  const { response } = await hold(payer.accountId, payee.accountId, amountMinorUnits, { expireTime });
+  return { payer, payee, holdId: response.holdId, expireTime };
 }
 
 const posted = async (account: Account) => (await balances(account))[0];
@@ -127,7 +130,7 @@ for (const payeeShard of [1, 2]) {
     const { payer, payee, holdId: captured } = await held(100n, { payeeShard });
     const fresh = async (more = {}) => (await hold(payer.accountId, payee.accountId, 100n, more)).response.holdId;
     const [finished, voided] = [await fresh(), await fresh()];
-    const expired = await fresh({ expireTime: new Date(Date.now() + 500) });
+    const expired = await fresh({ expireTime: new Date(Date.now() + 1_500) });
     await capture(captured);
     await capture(finished, { amountMinorUnits: 1n, final: true });
     await voidHold(voided);
@@ -226,8 +229,7 @@ for (const payeeShard of [1, 2]) {
 
   test(`a capture ${where} racing a void racing expiry: exactly one outcome, and the sums are right`, async () => {
     const races = Array.from({ length: 12 }, async (_, index) => {
-      const expireTime = new Date(Date.now() + 1_000 + index * 40);
-      const { payer, payee, holdId } = await held(700n, { payeeShard, expireTime });
+      const { payer, payee, holdId, expireTime } = await held(700n, { payeeShard, lastingMs: 1_500 });
       const isSettled = async () => (await readHold(holdId)).state !== Hold_State.OPEN;
       if (index % 2 === 0) await eventually(() => Date.now() > expireTime.getTime() - 10, "its time is nearly over");
       const [captured, voided] = await Promise.allSettled([capture(holdId), voidHold(holdId)]);

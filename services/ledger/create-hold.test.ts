@@ -202,7 +202,7 @@ test("a malformed request names every field, holds nothing, and does not use up 
 test("a hold whose time is over is expired by a worker, and its money is available again", async () => {
   for (const shard of [1, 2, 3]) {
     const [payer, payee] = [await openFunded(100n, {}, shard), await openAccount()];
-    const expireTime = new Date(Date.now() + 1_500);
+    const expireTime = new Date(Date.now() + 2_000);
     const { response } = await hold(payer.accountId, payee.accountId, 60n, { expireTime });
     assert.deepEqual(await balances(payer), [100n, 60n, 40n]);
     await eventually(async () => (await readHold(response.holdId)).state === Hold_State.EXPIRED, "the hold is expired");

@@ -45,7 +45,7 @@ test("what is closed stays closed: void after void, after capture and after expi
   const [payer, payee] = [await openFunded(100n), await openAccount()];
   const fresh = async (more = {}) => (await hold(payer.accountId, payee.accountId, 10n, more)).response.holdId;
   const [voided, captured, partly] = [await fresh(), await fresh(), await fresh()];
-  const expired = await fresh({ expireTime: new Date(Date.now() + 500) });
+  const expired = await fresh({ expireTime: new Date(Date.now() + 1_500) });
   await voidHold(voided);
   await capture(captured);
   await capture(partly, { amountMinorUnits: 1n, final: true });
