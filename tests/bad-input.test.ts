@@ -120,6 +120,32 @@ test("an unknown field", async () => {
   ]);
 });
 
+test("a hold or a capture that is malformed", async () => {
+  const hold = (change: object) => ({ ...posting(), ...change });
+  await refuseAll("holds", [
+    [hold({ amount_minor_units: "0" }), 400, MALFORMED, "amount_minor_units"],
+    [hold({ amount_minor_units: 1.5 }), 400, MALFORMED, "amount_minor_units"],
+    [hold({ debit_account_id: "system:cash" }), 400, MALFORMED, "debit_account_id"],
+    [hold({ credit_account_id: payer }), 400, MALFORMED, "credit_account_id"],
+    [hold({ credit_account_id: UNKNOWN_ACCOUNT }), 404, "ACCOUNT_NOT_FOUND", "credit_account_id"],
+    [hold({ expire_time: "tomorrow" }), 400, MALFORMED, "expire_time"],
+    [hold({ amount: "5" }), 400, "UNKNOWN_FIELD", "amount"],
+  ]);
+  const unknown = `holds/${newId("hold", BUCKET)}`;
+  await refuseAll(`${unknown}:capture`, [
+    [{}, 404, "HOLD_NOT_FOUND"],
+    [{ amount_minor_units: "0" }, 400, MALFORMED, "amount_minor_units"],
+    [{ final: "yes" }, 400, MALFORMED, "final"],
+    [{ hold_id: "hold_1" }, 400, "UNKNOWN_FIELD", "hold_id"],
+  ]);
+  await refuseAll(`${unknown}:void`, [[{}, 404, "HOLD_NOT_FOUND"]]);
+  await refuseAll(`holds/${payer}:void`, [[{}, 400, MALFORMED, "hold_id"]]);
+  await refuseQueries([
+    [`${LEDGER}/${unknown}`, 404, "HOLD_NOT_FOUND"],
+    [`${LEDGER}/holds/hold_1`, 400, MALFORMED, "hold_id"],
+  ]);
+});
+
 test("an unknown enum value", async () => {
   await refuseAll("accounts", [
     [{ owner_id: OWNER, currency: "EUR", kind: "BOGUS" }, 400, MALFORMED, "kind"],

@@ -219,7 +219,9 @@ test("a capture of the rest that was read before another capture is not made, an
   const hold = at.holds[0] as LockedHold;
   capture(at, 0, 4n);
   const stale = { holdId: hold.holdId, isRest: true, final: false };
-  assert.equal(move(at, hold.debit, hold.credit, 10n, stale), "HOLD_CONTENDED, not remembered");
+  for (const read of [10n, 5n]) {
+    assert.equal(move(at, hold.debit, hold.credit, read, stale), "HOLD_CONTENDED, not remembered");
+  }
   assert.equal(move(at, hold.debit, hold.credit, 6n, stale), "DONE");
   assert.equal(hold.state, "CAPTURED");
 });
@@ -324,6 +326,9 @@ test("whatever is authorised, captured, voided, expired and transferred: held is
         if (expected !== "DONE") {
           assert.deepEqual([at.accounts, at.holds], before);
           assert.equal(at.batch.events.length, events);
+        }
+        if (one.kind === "capture" && one.final && expected === "DONE") {
+          assert.equal(at.holds[one.hold % at.holds.length]?.state, "CAPTURED");
         }
         assertSound(at);
       }
