@@ -48,6 +48,7 @@ export const faults: readonly Fault[] = [
   { name: "stop postgres", weight: 1, strike: stopPostgres("everything") },
   { name: "terminate connections", weight: 3, strike: terminate },
   { name: "kill -9 nats", weight: 3, strike: kill(["nats"]) },
+  { name: "kill -9 relays, nats stopped", weight: 2, strike: killRelaysWithoutNats },
   { name: "stop nats", weight: 2, strike: stop(["nats"]) },
   { name: "kill -9 elasticsearch", weight: 1, most: 1, needs: "elasticsearch", strike: kill(["elasticsearch"]) },
   { name: "stop elasticsearch", weight: 2, needs: "elasticsearch", strike: stop(["elasticsearch"]) },
@@ -69,6 +70,16 @@ function killBoth(...names: readonly string[]): Fault["strike"] {
     const killed = names.filter((name) => parts.kill9(name));
     return killed.length === 0 ? undefined : killed.join(", ");
   };
+}
+
+/** What was read from the log and not acknowledged is only in the relay's memory. */
+async function killRelaysWithoutNats({ parts, signal }: FaultContext, random: Random): Promise<string | undefined> {
+  const resume = parts.stop("nats");
+  if (resume === undefined) return undefined;
+  await pause(random.between(MIN_STOP_MS, MAX_FREEZE_MS), signal);
+  const killed = ["relay", "relay-2"].filter((name) => parts.kill9(name));
+  resume();
+  return killed.join(", ");
 }
 
 function stop(names: readonly string[]): Fault["strike"] {

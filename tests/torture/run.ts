@@ -16,6 +16,7 @@ import { strikeAtRandom, usableFaults } from "#tests/torture/schedule.ts";
 import { openLedger } from "#tests/torture/send.ts";
 import { strikeAtSteps } from "#tests/torture/staged.ts";
 import { openVerifier } from "#tests/torture/verify.ts";
+import { watch } from "#tests/torture/watch.ts";
 import { checkRoad, checkShards } from "#tests/torture/whole-road.ts";
 import { openWorld } from "#tests/torture/world.ts";
 
@@ -102,6 +103,7 @@ async function torture(options: Options, { history, report, parts, networks }: T
     await Promise.all([
       strikeAtRandom(ctx, usableFaults(parts.names, only), strikes, report),
       strikeAtSteps(ctx, stages, report, only),
+      watch(faultsEnd, report.addFindings),
     ]);
     clearInterval(summaries);
     if (signal.aborted) break;

@@ -113,6 +113,14 @@ export function openVerifier(): Verifier {
     }
     if (ids.size > 1) find("acknowledged as several transfers", key);
     if (final.filter(({ replayed }) => !replayed).length > 1) find("made anew more than once, by the answers", key);
+    // Who is told that it was made before was told so of a call that somebody made.
+    if (
+      final.length > 0 &&
+      final.every(({ replayed }) => replayed) &&
+      !answers.some(({ kind }) => kind === "unknown")
+    ) {
+      find("replayed, and no call can have made it", key);
+    }
     const refused = final.find(({ kind }) => kind === "refused");
     if (refused?.kind === "refused") {
       if (posted.length > 0) find("acknowledged and refused", key);
