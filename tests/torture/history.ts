@@ -1,7 +1,7 @@
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { localFolder } from "#infra/local/paths.mjs";
-import type { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { type Order, type Unkeyed, withKey } from "#tests/torture/orders.ts";
 
 /**
  * What the clients asked for and what they were told: kept here, and appended to a file for those who study a failure.
@@ -11,7 +11,7 @@ export interface Command {
   readonly key: string;
   /** Which row of the table of workloads it is from. */
   readonly workload: string;
-  readonly request: CreateTransferRequest;
+  readonly order: Order;
   readonly attempts: Attempt[];
 }
 
@@ -38,6 +38,8 @@ export type Answer =
       readonly pendingAccountIds: readonly string[];
       readonly replayed: boolean;
     }
+  /** Made something else, or changed something: a hold, a quote, an account. */
+  | { readonly kind: "changed"; readonly resourceId: string; readonly replayed: boolean }
   /** A business refusal: remembered under the key. */
   | { readonly kind: "refused"; readonly reason: string; readonly replayed: boolean }
   /** The request was wrong, or its key was used for another: nothing has happened, and nothing is remembered. */
@@ -50,15 +52,15 @@ export type Answer =
   | { readonly kind: "defect"; readonly reason: string };
 
 /** Answers that decide a command for ever. */
-export type FinalAnswer = Extract<Answer, { kind: "posted" | "refused" }>;
+export type FinalAnswer = Extract<Answer, { kind: "posted" | "changed" | "refused" }>;
 
 export function isFinal(answer: Answer): answer is FinalAnswer {
-  return answer.kind === "posted" || answer.kind === "refused";
+  return answer.kind === "posted" || answer.kind === "changed" || answer.kind === "refused";
 }
 
 /** Whether its client need not ask again. */
 export function isAnswered({ attempts }: Command): boolean {
-  return attempts.some(({ answer: { kind } }) => kind === "posted" || kind === "refused" || kind === "rejected");
+  return attempts.some(({ answer }) => isFinal(answer) || answer.kind === "rejected");
 }
 
 /** Something that must not be, with the ids to look for. */
@@ -70,7 +72,7 @@ export interface Finding {
 export interface History {
   /** Commands since the last `forget`. */
   readonly commands: () => readonly Command[];
-  readonly open: (workload: string, request: Omit<CreateTransferRequest, "idempotencyKey">) => Command;
+  readonly open: (workload: string, order: Unkeyed) => Command;
   readonly note: (command: Command, attempt: Attempt) => void;
   /** So many answers of each kind so far. */
   readonly counts: () => Readonly<Record<Answer["kind"], number>>;
@@ -91,17 +93,17 @@ export function openHistory(seed: number): History {
   writeFileSync(file, "");
   const write = (line: Readonly<Record<string, unknown>>) => appendFileSync(file, `${toJson(line)}\n`);
   write({ seed, startedAt: new Date() });
-  const counts = { posted: 0, refused: 0, rejected: 0, not_done: 0, unknown: 0, defect: 0 };
+  const counts = { posted: 0, changed: 0, refused: 0, rejected: 0, not_done: 0, unknown: 0, defect: 0 };
   let commands: Command[] = [];
   let opened = 0;
   return {
     commands: () => commands,
-    open(workload, request) {
+    open(workload, order) {
       opened += 1;
       const key = `torture-${seed}-${opened}`;
-      const command = { key, workload, request: { ...request, idempotencyKey: key }, attempts: [] };
+      const command = { key, workload, order: withKey(order, key), attempts: [] };
       commands.push(command);
-      write({ key, workload, request });
+      write({ key, workload, ...order });
       return command;
     },
     note(command, attempt) {

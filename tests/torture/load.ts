@@ -53,25 +53,29 @@ export function openClients(history: History, ledgers: readonly LedgerClient[]):
     while (!signal.aborted) {
       const workload = choose(random);
       const plan = workload.make(world, random);
-      await carryOut(workload, plan, random);
+      if (plan !== undefined) await carryOut(world, workload.name, plan, random);
       await pause(random.between(MIN_THINK_MS, MAX_THINK_MS), signal);
     }
   }
 
-  async function carryOut({ name }: Workload, plan: Plan, random: Random): Promise<void> {
-    const commands = plan.requests.map((request) => history.open(name, request));
+  async function carryOut(world: World, name: string, plan: Plan, random: Random): Promise<void> {
+    const commands = plan.orders.map((order) => history.open(name, order));
     if (plan.twins === true) await Promise.all(ledgers.map((ledger) => send(history, ledger, commands)));
     else await send(history, random.pick(ledgers), commands);
-    if (!commands.every(isAnswered) && !random.chance(CARELESS_CHANCE)) await pursue(commands, random);
+    const careless = random.chance(CARELESS_CHANCE) && plan.insists !== true;
+    if (!commands.every(isAnswered) && !careless) await pursue(commands, random);
+    for (const command of commands) world.learn(command);
     if (plan.reuse === true) await reuse(commands[0] as Command, random);
+    if (plan.next !== undefined) await carryOut(world, name, plan.next, random);
   }
 
   /** Another body under the key of a command that was made must be refused, and change nothing. */
-  async function reuse({ key, request, attempts }: Command, random: Random): Promise<void> {
-    if (!attempts.some(({ answer }) => answer.kind === "posted")) return;
-    const other = { key, workload: "reuse", request: { ...request, memo: "another body" }, attempts: [] };
+  async function reuse({ key, order, attempts }: Command, random: Random): Promise<void> {
+    if (order.rpc !== "createTransfer" || !attempts.some(({ answer }) => answer.kind === "posted")) return;
+    const request = { ...order.request, memo: "another body" };
+    const other: Command = { key, workload: "reuse", order: { rpc: order.rpc, request }, attempts: [] };
     await send(history, random.pick(ledgers), [other]);
-    const [attempt] = other.attempts as Command["attempts"];
+    const [attempt] = other.attempts;
     const { kind, reason = "" } = (attempt?.answer ?? {}) as { kind?: string; reason?: string };
     if (kind === "not_done" || kind === "unknown" || reason === "IDEMPOTENCY_KEY_REUSED") return;
     findings.push({ what: `another body under a used key was answered ${kind} ${reason}`, ids: [key] });

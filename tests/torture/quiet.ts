@@ -13,7 +13,11 @@ const IDS = 10;
 const UNFINISHED = `
   select 'a leg is still PREPARED' as what, transfer_id::text as id from ledger.remote_legs where state = 'PREPARED'
   union all
-  select 'a decision is still COMMITTED', transfer_id::text from ledger.decisions where state = 'COMMITTED'`;
+  select 'a decision is still COMMITTED', transfer_id::text from ledger.decisions where state = 'COMMITTED'
+  union all
+  select 'a quote is still RESERVED', quote_id::text from ledger.quotes where state = 'RESERVED'
+  union all
+  select 'a reversal is not noted yet', transfer_id::text from ledger.refunded_postings where state = 'EXHAUSTED'`;
 
 /** Answers what was not finished in time; nothing when all is well. */
 export async function whenQuiet(): Promise<Finding[]> {

@@ -33,7 +33,7 @@ const LOAD_END_TIMEOUT_MS = 120_000;
 const REPEATED_ANSWERED = 100;
 const REPEATED_UNANSWERED_CHANCE = 0.6;
 /** With fewer, the run would have shown nothing. */
-const MIN_POSTED_PER_MINUTE = 200;
+const MIN_POSTED_PER_MINUTE = 100;
 /** Added to the seed, so that each chance is one of its own. */
 const SEEDS = { world: 1, strikes: 2, stages: 3, repeats: 4, load: 1_000_003 } as const;
 

@@ -1,7 +1,14 @@
 import { credentials } from "@grpc/grpc-js";
 import { CallError, call, readDetails } from "#lib/grpc-client.ts";
-import { LedgerServiceClient, type Transfer, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import {
+  type BatchCreateTransfersResponse_Result,
+  LedgerServiceClient,
+  type ReverseTransferResponse_Result,
+  type Transfer,
+  Transfer_State,
+} from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { Answer, Command, History } from "#tests/torture/history.ts";
+import type { Order } from "#tests/torture/orders.ts";
 
 /** One call of a client to one ledger process, and what its answer means. */
 
@@ -40,28 +47,75 @@ export async function send(history: History, ledger: LedgerClient, commands: rea
   }
 }
 
-async function single({ client }: LedgerClient, { request }: Command): Promise<Answer> {
+async function single({ client }: LedgerClient, { order }: Command): Promise<Answer> {
   try {
-    const { response, replayed } = await call(client, client.createTransfer, request, {}, CALL_DEADLINE_MS);
-    return toAnswer(response, replayed);
+    return await sendOrder(client, order);
   } catch (error) {
     return ofCallError(error);
   }
 }
 
+/** One call; rejects with a CallError. */
+async function sendOrder(client: LedgerServiceClient, order: Order): Promise<Answer> {
+  switch (order.rpc) {
+    case "createTransfer": {
+      const { response, replayed } = await call(client, client.createTransfer, order.request, {}, CALL_DEADLINE_MS);
+      return toAnswer(response, replayed);
+    }
+    case "captureHold": {
+      const { response, replayed } = await call(client, client.captureHold, order.request, {}, CALL_DEADLINE_MS);
+      return toAnswer(response, replayed);
+    }
+    case "createConversion": {
+      const { response, replayed } = await call(client, client.createConversion, order.request, {}, CALL_DEADLINE_MS);
+      return toAnswer(response, replayed);
+    }
+    case "reverseTransfer": {
+      const { response } = await call(client, client.reverseTransfer, order.request, {}, CALL_DEADLINE_MS);
+      const [result, ...others] = response.reversals.map(toResult);
+      // The orders are for postings of one account.
+      if (result === undefined || others.length > 0) return { kind: "defect", reason: "not exactly one reversal" };
+      return result;
+    }
+    case "createHold": {
+      const { response, replayed } = await call(client, client.createHold, order.request, {}, CALL_DEADLINE_MS);
+      return { kind: "changed", resourceId: response.holdId, replayed };
+    }
+    case "voidHold": {
+      const { response, replayed } = await call(client, client.voidHold, order.request, {}, CALL_DEADLINE_MS);
+      return { kind: "changed", resourceId: response.holdId, replayed };
+    }
+    case "createQuote": {
+      const { response, replayed } = await call(client, client.createQuote, order.request, {}, CALL_DEADLINE_MS);
+      return { kind: "changed", resourceId: response.quoteId, replayed };
+    }
+    case "freezeAccount": {
+      const { response, replayed } = await call(client, client.freezeAccount, order.request, {}, CALL_DEADLINE_MS);
+      return { kind: "changed", resourceId: response.accountId, replayed };
+    }
+    case "unfreezeAccount": {
+      const { response, replayed } = await call(client, client.unfreezeAccount, order.request, {}, CALL_DEADLINE_MS);
+      return { kind: "changed", resourceId: response.accountId, replayed };
+    }
+  }
+}
+
 async function batch({ client }: LedgerClient, commands: readonly Command[]): Promise<Answer[]> {
   try {
-    const transfers = commands.map(({ request }) => request);
+    const transfers = commands.flatMap(({ order }) => (order.rpc === "createTransfer" ? [order.request] : []));
     const { response } = await call(client, client.batchCreateTransfers, { transfers }, {}, BATCH_DEADLINE_MS);
-    return response.results.map(({ outcome, replayed }): Answer => {
-      if (outcome?.$case === "transfer") return toAnswer(outcome.value, replayed);
-      const status = outcome?.value;
-      return ofError(status?.code ?? 0, readDetails(status).info?.reason ?? "", status?.message ?? "", replayed);
-    });
+    return response.results.map(toResult);
   } catch (error) {
     const answer = ofCallError(error);
     return commands.map(() => answer);
   }
+}
+
+/** What became of one of several. */
+function toResult({ outcome, replayed }: BatchCreateTransfersResponse_Result | ReverseTransferResponse_Result): Answer {
+  if (outcome?.$case === "transfer") return toAnswer(outcome.value, replayed);
+  const status = outcome?.value;
+  return ofError(status?.code ?? 0, readDetails(status).info?.reason ?? "", status?.message ?? "", replayed);
 }
 
 function toAnswer({ transferId, state, balances, pendingAccountIds }: Transfer, replayed: boolean): Answer {

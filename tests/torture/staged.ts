@@ -164,8 +164,8 @@ function chooseBait({ world, ledgers }: StageContext, random: Random): Bait {
 /** Sends it; who waits for it is its client alone. */
 function sendBait({ history, clients }: StageContext, bait: Bait, random: Random, amountMinorUnits = 1n): Command {
   const { ledger, payer, payee } = bait;
-  const { idempotencyKey: _, ...request } = transferRequest(payer.id, payee.id, amountMinorUnits, { type: "bait" });
-  const command = history.open("bait", request);
+  const request = transferRequest(payer.id, payee.id, amountMinorUnits, { type: "bait" });
+  const command = history.open("bait", { rpc: "createTransfer", request });
   clients.pursueBeside([command], seededRandom(random.between(0, 2 ** 31)), ledger);
   return command;
 }

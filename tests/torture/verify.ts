@@ -2,6 +2,7 @@ import { idToUuid, parseId, uuidToId } from "#lib/ids.ts";
 import { evenBucketRanges, shardOfBucket } from "#lib/shards.ts";
 import { postgres, shardNumbers } from "#tests/stack.ts";
 import { type Command, type Finding, type History, isFinal } from "#tests/torture/history.ts";
+import { type ExpectedPosting, makesTransfer } from "#tests/torture/orders.ts";
 
 /**
  * Holds what the clients were told against what the shards have, while nothing is under way:
@@ -103,6 +104,7 @@ export function openVerifier(): Verifier {
     const { key, attempts } = command;
     const answers = attempts.map(({ answer }) => answer);
     const final = answers.filter(isFinal);
+    const changed = final.some(({ kind }) => kind === "changed");
     const posted = final.filter(({ kind }) => kind === "posted") as Extract<
       (typeof final)[number],
       { kind: "posted" }
@@ -123,9 +125,13 @@ export function openVerifier(): Verifier {
     }
     const refused = final.find(({ kind }) => kind === "refused");
     if (refused?.kind === "refused") {
-      if (posted.length > 0) find("acknowledged and refused", key);
+      if (posted.length > 0 || changed) find("acknowledged and refused", key);
       if (transfer !== undefined) find("refused, and the transfer is there", key);
       if (row?.reason !== refused.reason) find("refused, and the key does not remember it", key);
+      return true;
+    }
+    if (changed) {
+      if (row === undefined || row.reason !== null) find("acknowledged, and the key does not say so", key);
       return true;
     }
     const [id] = ids;
@@ -137,23 +143,27 @@ export function openVerifier(): Verifier {
     }
     const nothing = answers.length > 0 && answers.every(({ kind }) => kind === "not_done" || kind === "rejected");
     if (nothing && row !== undefined) find("said to have changed nothing, and there is something", key);
-    if (row !== undefined && transfer === undefined && row.reason === null) find("a key without an effect", key);
+    if (makesTransfer(command.order) && row !== undefined && transfer === undefined && row.reason === null)
+      find("a key without an effect", key);
     return nothing;
   }
 
-  function checkContent({ key, request }: Command, transfer: TransferRow): void {
+  function checkContent({ key, order }: Command, transfer: TransferRow): void {
     const { postings } = transfer;
+    const created = order.rpc === "createTransfer" ? order.request : undefined;
+    const expected: readonly ExpectedPosting[] = order.expects ?? created?.postings ?? [];
+    const isOpenEnded = order.rpc === "createConversion";
     const same =
-      transfer.state === "POSTED" &&
-      transfer.type === (request.type === "" ? "transfer" : request.type) &&
-      transfer.memo === request.memo &&
-      postings.length === request.postings.length &&
-      request.postings.every(({ debitAccountId, creditAccountId, amountMinorUnits, currency }, index) => {
+      (transfer.state === "POSTED" || transfer.state === "REVERSED") &&
+      (created === undefined || transfer.type === (created.type === "" ? "transfer" : created.type)) &&
+      (created === undefined || transfer.memo === created.memo) &&
+      (isOpenEnded ? postings.length >= expected.length : postings.length === expected.length) &&
+      expected.every(({ debitAccountId, creditAccountId, amountMinorUnits, currency }, index) => {
         const [debit, credit, amount, unit] = postings[index] as TransferRow["postings"][number];
         return (
           isAccount(debitAccountId, debit) &&
           isAccount(creditAccountId, credit) &&
-          amount === amountMinorUnits.toString() &&
+          (amountMinorUnits === undefined || amount === amountMinorUnits.toString()) &&
           unit === currency
         );
       });

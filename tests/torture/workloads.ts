@@ -2,27 +2,33 @@ import type { Random } from "#cli/random.ts";
 import { parseId } from "#lib/ids.ts";
 import type { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { newId, newOwner, shardNumbers, transferRequest } from "#tests/stack.ts";
+import type { Unkeyed } from "#tests/torture/orders.ts";
 import { FULL_ROOM_MINOR_UNITS, type TortureAccount, type World } from "#tests/torture/world.ts";
 
 /** What the clients do, one row each. A row that comes later makes other loads of the same seeds. */
 
-/** A command without its key. */
+/** A transfer without its key. */
 type Request = Omit<CreateTransferRequest, "idempotencyKey">;
 
 export interface Plan {
-  /** Several are one batch call. */
-  readonly requests: readonly Request[];
+  /** Several are one batch call of transfers. */
+  readonly orders: readonly Unkeyed[];
   /** Sent through two ledgers at the same moment. */
   readonly twins?: boolean;
   /** Afterwards another body is sent under its key. */
   readonly reuse?: boolean;
+  /** Its client asks until it is answered, whoever it is. */
+  readonly insists?: boolean;
+  /** What the client does next. */
+  readonly next?: Plan;
 }
 
 export interface Workload {
   readonly name: string;
   /** How often, against the others. */
   readonly weight: number;
-  readonly make: (world: World, random: Random) => Plan;
+  /** Undefined while there is nothing to do it to. */
+  readonly make: (world: World, random: Random) => Plan | undefined;
 }
 
 const MAX_SPREAD_POSTINGS = 5;
@@ -39,13 +45,24 @@ export const workloads: readonly Workload[] = [
   { name: "large", weight: 2, make: (world, random) => one(moveLarge(world, random)) },
   { name: "fill", weight: 4, make: (world, random) => one(fill(world, random)) },
   { name: "hopeless", weight: 2, make: (world, random) => one(hopeless(world, random)) },
+  { name: "hold", weight: 4, make: placeHold },
+  { name: "capture", weight: 5, make: capture },
+  { name: "void", weight: 2, make: voidOne },
+  { name: "reverse", weight: 4, make: reverse },
+  { name: "quote", weight: 3, make: quote },
+  { name: "convert", weight: 4, make: convert },
+  { name: "freeze", weight: 1, make: freeze },
   { name: "batch", weight: 3, make: batch },
   { name: "twins", weight: 2, make: (world, random) => ({ ...one(any(world, random)), twins: true }) },
   { name: "reuse", weight: 1, make: (world, random) => ({ ...one(any(world, random)), reuse: true }) },
 ];
 
 function one(request: Request): Plan {
-  return { requests: [request] };
+  return plan({ rpc: "createTransfer", request });
+}
+
+function plan(order: Unkeyed): Plan {
+  return { orders: [order] };
 }
 
 function any(world: World, random: Random): Request {
@@ -54,7 +71,7 @@ function any(world: World, random: Random): Request {
 
 function batch(world: World, random: Random): Plan {
   const count = random.between(2, MAX_BATCH_TRANSFERS);
-  return { requests: Array.from({ length: count }, () => any(world, random)) };
+  return { orders: Array.from({ length: count }, () => ({ rpc: "createTransfer", request: any(world, random) })) };
 }
 
 /** Now and then more than a wallet has. */
@@ -152,6 +169,109 @@ function hopeless(world: World, random: Random): Request {
     () => request(payer.id, full?.id ?? "", FULL_ROOM_MINOR_UNITS * 10n, random),
     () => request(payer.id, random.pick(world.of("hot")).id, 1_000_000_000n, random),
   ])();
+}
+
+const MAX_HOLD_SECONDS = 20;
+const REST_CHANCE = 0.3;
+
+/** To any shard; some run out while others are captured. */
+function placeHold(world: World, random: Random): Plan {
+  const payer = random.pick(world.of("wallet"));
+  const payee = other(random, [...world.of("wallet"), ...world.of("hot")], payer);
+  const expireTime = random.chance(0.4)
+    ? new Date(Date.now() + 1_000 * random.between(2, MAX_HOLD_SECONDS))
+    : undefined;
+  const request = {
+    debitAccountId: payer.id,
+    creditAccountId: payee.id,
+    amountMinorUnits: amount(random),
+    currency: "EUR",
+    expireTime,
+  };
+  return plan({ rpc: "createHold", request });
+}
+
+/** In parts, or the rest; some exceed what is left, some come too late. */
+function capture(world: World, random: Random): Plan | undefined {
+  if (world.holds.length === 0) return undefined;
+  const { holdId, debitAccountId, creditAccountId, currency } = random.pick(world.holds);
+  const amountMinorUnits = random.chance(REST_CHANCE) ? undefined : BigInt(random.between(1, 120));
+  const request = { holdId, amountMinorUnits, final: random.chance(0.2), type: "", memo: "", metadata: {} };
+  const expected = { debitAccountId, creditAccountId, currency };
+  const expects = [amountMinorUnits === undefined ? expected : { ...expected, amountMinorUnits }];
+  return plan({ rpc: "captureHold", request, expects });
+}
+
+function voidOne(world: World, random: Random): Plan | undefined {
+  if (world.holds.length === 0) return undefined;
+  return plan({ rpc: "voidHold", request: { holdId: random.pick(world.holds).holdId } });
+}
+
+/** A part of one posting, or all that is left of the only one; now and then more than that. */
+function reverse(world: World, random: Random): Plan | undefined {
+  if (world.transfers.length === 0) return undefined;
+  const { transferId, postings } = random.pick(world.transfers);
+  const index = random.between(0, postings.length - 1);
+  const posting = postings[index];
+  if (posting === undefined) return undefined;
+  const all = postings.length === 1 && random.chance(REST_CHANCE);
+  const most = posting.amountMinorUnits < 10_000n ? Number(posting.amountMinorUnits) + 1 : 10_000;
+  const amountMinorUnits = BigInt(random.between(1, most));
+  const request = {
+    transferId,
+    postings: all ? [] : [{ index, amountMinorUnits }],
+    type: "",
+    memo: "",
+    metadata: {},
+  };
+  const back = { debitAccountId: posting.creditAccountId, creditAccountId: posting.debitAccountId };
+  const expected = { ...back, currency: posting.currency };
+  return plan({ rpc: "reverseTransfer", request, expects: [all ? expected : { ...expected, amountMinorUnits }] });
+}
+
+/** For any payer, or for one. */
+function quote(world: World, random: Random): Plan {
+  const [sell, buy] = random.chance(0.5) ? ["EUR", "JPY"] : ["JPY", "EUR"];
+  const value = BigInt(random.between(1, 300));
+  const request = {
+    sellCurrency: sell,
+    buyCurrency: buy,
+    amount: random.chance(0.7)
+      ? ({ $case: "sellMinorUnits", value } as const)
+      : ({ $case: "buyMinorUnits", value } as const),
+    debitAccountId: random.chance(0.3) ? random.pick(world.of("wallet", undefined, sell)).id : "",
+  };
+  return plan({ rpc: "createQuote", request });
+}
+
+/** By anybody, so that a quote is wanted by several, and its currencies do not always fit. */
+function convert(world: World, random: Random): Plan | undefined {
+  if (world.quotes.length === 0) return undefined;
+  const [sell, buy] = random.chance(0.5) ? ["EUR", "JPY"] : ["JPY", "EUR"];
+  const [payer, payee] = [
+    random.pick(world.of("wallet", undefined, sell)),
+    random.pick(world.of("wallet", undefined, buy)),
+  ];
+  const request = {
+    quoteId: random.pick(world.quotes),
+    debitAccountId: payer.id,
+    creditAccountId: payee.id,
+    memo: "",
+    metadata: {},
+  };
+  const expects = [
+    { debitAccountId: payer.id, creditAccountId: "system:fx_position", currency: sell },
+    { debitAccountId: "system:fx_position", creditAccountId: payee.id, currency: buy },
+  ];
+  return plan({ rpc: "createConversion", request, expects });
+}
+
+/** For a moment, while others go on using the account. */
+function freeze(world: World, random: Random): Plan {
+  const accountId = random.pick([...world.of("wallet"), ...world.of("hot")]).id;
+  const request = { accountId, reason: "torture" };
+  const thaw: Plan = { ...plan({ rpc: "unfreezeAccount", request }), insists: true };
+  return { ...plan({ rpc: "freezeAccount", request }), insists: true, next: thaw };
 }
 
 function other(random: Random, accounts: readonly TortureAccount[], not: TortureAccount): TortureAccount {
