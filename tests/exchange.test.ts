@@ -24,8 +24,8 @@ import {
 
 /** Exchange over several shards and processes. */
 
-const GRPC_PORT = 17_411;
-const HALF_GRPC_PORT = 17_412;
+const GRPC_PORT = 17_431;
+const HALF_GRPC_PORT = 17_432;
 const NOBODY_LISTENS = "postgres://ledger@127.0.0.1:1/ledger";
 /** Of the random walk; each is two conversions. */
 const ROUNDS = 24;

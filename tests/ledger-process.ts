@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { stackEnvironment } from "#infra/local/endpoints.ts";
 import { openClient } from "#lib/grpc-client.ts";
@@ -18,11 +19,10 @@ export async function startLedger(grpcPort: number, shards?: readonly string[]):
     LEDGERMESH_HEALTH_PORT: String(healthPort),
     ...(shards === undefined ? {} : { LEDGERMESH_SHARDS: shards.join(",") }),
   };
+  const healthz = `http://127.0.0.1:${healthPort}/healthz`;
+  await assert.rejects(fetch(healthz), `another ledger has the ports ${grpcPort} and ${healthPort}`);
   const child = spawn(process.execPath, ["services/ledger/main.ts"], { env: environment, stdio: "ignore" });
   process.once("exit", () => child.kill("SIGKILL"));
-  await eventually(
-    async () => (await fetch(`http://127.0.0.1:${healthPort}/healthz`)).ok,
-    "the further ledger is ready",
-  );
+  await eventually(async () => (await fetch(healthz)).ok, "the further ledger is ready");
   return { client: openClient(LedgerServiceClient, `127.0.0.1:${grpcPort}`), signal: (name) => child.kill(name) };
 }
