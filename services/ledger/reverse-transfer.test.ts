@@ -11,6 +11,7 @@ import {
   type Transfer,
   Transfer_State,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { convert, quoteOf, setRate } from "#tests/exchange.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { startLedger } from "#tests/ledger-process.ts";
 import {
@@ -170,16 +171,14 @@ test("a reversal and a conversion cannot be taken back, and a replay says so as 
   await assert.rejects(send(asked), { code: 9, reason: "REVERSAL_OF_REVERSAL", replayed: true });
   await assert.rejects(reverse(reversal), { code: 9, reason: "REVERSAL_OF_REVERSAL" });
 
-  const conversion = await move([[payer, payee, 1n]]);
-  const { rows } = await postgres(1).query(
-    "update ledger.transfers set links = $2 where transfer_id = $1 returning transfer_id",
-    [parseId(conversion.transferId)?.uuid, { quote_id: "quot_1" }],
-  );
-  assert.equal(rows.length, 1);
+  await setRate("EUR", "PHP", "64.2");
+  const quote = await quoteOf("EUR", "PHP", { sell: 100n });
+  const pesos = await openAccount({ currency: "PHP" });
+  const { response: conversion } = await convert(quote.quoteId, payer.accountId, pesos.accountId);
   await assert.rejects(reverse(conversion), {
     code: 9,
     reason: "CONVERSION_NOT_REVERSIBLE",
-    metadata: { transfer_id: conversion.transferId, quote_id: "quot_1" },
+    metadata: { transfer_id: conversion.transferId, quote_id: quote.quoteId },
   });
 });
 
