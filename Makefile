@@ -67,8 +67,8 @@ test: setup ## every test, on real servers of its own
 torture: setup ## faults under load on a stack of its own, then every invariant: MINUTES=5 SEED=1 WITHOUT=elasticsearch
 	@$(NODE) tests/torture/main.ts $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))
 
-bench: setup ## the figures: throughput against raw Postgres, visibility in history
-	@$(NODE) bench/main.ts
+bench: setup ## the figures: throughput against raw Postgres, visibility in history: ONLY=grpc,raw (bench/README.md)
+	@$(NODE) bench/main.ts $(if $(ONLY),--only $(ONLY))
 
 demo: setup ## a little economy: people, shops, salaries, in the running stack
 	@npx ledgermesh demo

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import { fundAccounts } from "#bench/fund-accounts.ts";
-import { CALLERS, type Harness, measureChecked, PAIRS, WARM_UP_MS } from "#bench/harness.ts";
+import { CALLERS, type Harness, measureChecked, unaryLoad } from "#bench/harness.ts";
 import { HISTORY_SECONDS, measureHistory, TRANSFERS_PER_SECOND } from "#bench/measure-history.ts";
 import { perSecond, summarize } from "#bench/measurement.ts";
 import { measureMemory } from "#bench/memory.ts";
-import { randomPairs } from "#bench/random-pair.ts";
+import { uniformPairs } from "#bench/pairs.ts";
 import type { Row } from "#bench/table.ts";
 import { checkMeasurement, checkShards, countTransfers } from "#bench/verify.ts";
 import { checkHistory, waitUntilProjected } from "#bench/verify-history.ts";
@@ -67,7 +67,7 @@ function memoryRow({ say }: Harness): Row {
   };
 }
 
-async function runHistory(harness: Harness, groups: Parameters<typeof measureHistory>[1]): Promise<Row[]> {
+async function runHistory(harness: Harness, groups: readonly (readonly string[])[]): Promise<Row[]> {
   const { stack, say, signal } = harness;
   say(`${TRANSFERS_PER_SECOND} transfers/s through REST for ${HISTORY_SECONDS} s`);
   const before = await countTransfers(stack.shards);
@@ -83,7 +83,7 @@ async function runHistory(harness: Harness, groups: Parameters<typeof measureHis
   signal.throwIfAborted();
   const workload = `${TRANSFERS_PER_SECOND}/s through REST for ${HISTORY_SECONDS} s, everything running`;
   const all = { ...transfers, acknowledged: transferIds.length };
-  checkMeasurement(workload, all, (await countTransfers(stack.shards)) - before);
+  checkMeasurement(workload, all, before, await countTransfers(stack.shards));
   await untilProjected(harness);
   await checkHistory(stack.elasticsearch, stack.shards, transferIds);
   say(`  ${reads} reads of the history; ${readsRefused} of them were told to try again`);
@@ -100,24 +100,15 @@ async function runHistory(harness: Harness, groups: Parameters<typeof measureHis
   ];
 }
 
-async function runUnary(harness: Harness, funded: Parameters<typeof measureHistory>[1][number]): Promise<Row[]> {
-  const { stack, client, seconds, say } = harness;
+async function runUnary(harness: Harness, accountIds: readonly string[]): Promise<Row[]> {
+  const { stack, client, say } = harness;
   const workload = `unary gRPC, ${CALLERS} callers, everything running, ${client.names.grpc}`;
   say("unary gRPC with everything running");
   const measurement = await measureChecked(
     harness,
     workload,
     () => countTransfers(stack.shards),
-    () =>
-      client.measure({
-        protocol: "grpc",
-        address: stack.ledger,
-        callers: CALLERS,
-        warmUpMs: WARM_UP_MS,
-        measureMs: seconds * 1000,
-        pairs: randomPairs(funded.accountIds, PAIRS),
-        currency: funded.currency,
-      }),
+    () => client.measure(unaryLoad(harness, "grpc", uniformPairs(accountIds))),
   );
   const startedMs = performance.now();
   const behind = await untilProjected(harness);

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { CURRENCY } from "#bench/load-request.ts";
 import { call } from "#lib/grpc-client.ts";
 import { FIRST_PINNED_BUCKET, idGenerator } from "#lib/ids.ts";
 import { evenBucketRanges } from "#lib/shards.ts";
@@ -11,13 +12,6 @@ import {
   type LedgerServiceClient,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
-/** Accounts with money, ready for a workload. */
-export interface Funded {
-  readonly accountIds: readonly string[];
-  readonly currency: string;
-}
-
-const CURRENCY = "EUR";
 /** Far more than any run moves out of one account, one minor unit at a time. */
 const BALANCE_MINOR_UNITS = 1_000_000_000n;
 const PER_CALL = 1_000;
@@ -28,7 +22,7 @@ export async function fundAccounts(
   count: number,
   shards: readonly number[],
   shardCount: number,
-): Promise<Funded> {
+): Promise<string[]> {
   const newId = idGenerator(Date.now);
   const buckets = evenBucketRanges(shardCount)
     .filter(({ shard, firstBucket }) => shards.includes(shard) && firstBucket < FIRST_PINNED_BUCKET)
@@ -53,12 +47,12 @@ export async function fundAccounts(
     await fund(ledger, opened.slice(1));
     accountIds.push(...opened);
   }
-  return { accountIds, currency: CURRENCY };
+  return accountIds;
 }
 
 async function fund(ledger: LedgerServiceClient, accountIds: readonly string[]): Promise<void> {
   const transfers = accountIds.map((creditAccountId) =>
-    transferRequest("system:cash", creditAccountId, BALANCE_MINOR_UNITS, CURRENCY),
+    transferRequest("system:cash", creditAccountId, BALANCE_MINOR_UNITS),
   );
   const { response } = await call(
     ledger,
@@ -74,10 +68,9 @@ export function transferRequest(
   debitAccountId: string,
   creditAccountId: string,
   amountMinorUnits: bigint,
-  currency: string,
 ): CreateTransferRequest {
   return CreateTransferRequest.fromPartial({
-    postings: [{ debitAccountId, creditAccountId, amountMinorUnits, currency }],
+    postings: [{ debitAccountId, creditAccountId, amountMinorUnits, currency: CURRENCY }],
     idempotencyKey: randomUUID(),
   });
 }

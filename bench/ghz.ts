@@ -4,6 +4,7 @@ import { GHZ_VERSION, ghzFile, goEnvironment } from "#bench/config.ts";
 import {
   AMOUNT_MINOR_UNITS,
   CALL_TIMEOUT_MS,
+  CURRENCY,
   EXTRA_MS,
   FAILURES_SHOWN,
   type Load,
@@ -50,7 +51,7 @@ export async function measureWithGhz(load: Load, signal: AbortSignal): Promise<M
   try {
     const requests = join(folder, "requests.json");
     const report = join(folder, "report.json");
-    writeFileSync(requests, JSON.stringify(load.pairs.map((pair) => toRequest(pair, load.currency))));
+    writeFileSync(requests, JSON.stringify(load.pairs.map(toRequest)));
     const flags = {
       protoset: join(generatedFolder, "descriptors.binpb"),
       call: CALL,
@@ -76,14 +77,14 @@ export async function measureWithGhz(load: Load, signal: AbortSignal): Promise<M
 }
 
 /** A template: ghz puts a random UUID, version 4, into each call. */
-function toRequest([debitAccountId, creditAccountId]: Pair, currency: string): object {
+function toRequest([debitAccountId, creditAccountId]: Pair): object {
   return {
     postings: [
       {
         debit_account_id: debitAccountId,
         credit_account_id: creditAccountId,
         amount_minor_units: String(AMOUNT_MINOR_UNITS),
-        currency,
+        currency: CURRENCY,
       },
     ],
     idempotency_key: "{{.UUID}}",

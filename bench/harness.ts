@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ProcessorsUsed, processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import type { LoadClient } from "#bench/load-client.ts";
+import type { Load, Protocol } from "#bench/load-request.ts";
 import { type Measurement, perSecond } from "#bench/measurement.ts";
-import { checkMeasurement, checkpoint } from "#bench/verify.ts";
+import { ledgerPeakBytes } from "#bench/memory.ts";
+import type { DrawPair } from "#bench/pairs.ts";
+import { checkMeasurement, checkpoint, type Written } from "#bench/verify.ts";
 import type { Endpoints } from "#infra/local/stack.ts";
 
 /** What every workload works with. */
@@ -21,30 +24,43 @@ export interface Harness {
 
 export const CALLERS = 64;
 /** Enough that taking them in turn is like drawing one for each call: a pair comes again after some seconds. */
-export const PAIRS = 20_000;
+const PAIRS = 20_000;
 /** Connections open, plans and code get warm, and pages are written whole for the first time after the checkpoint. */
 export const WARM_UP_MS = 2_000;
 /** Between two measurements: the relay catches up, Postgres tidies up. */
 const SETTLE_MS = 1_000;
 
-/** Runs one measurement and checks that what was acknowledged was written; `count` counts what is written. */
+/** Single transfers between accounts that are drawn anew, from the program that makes the load. */
+export function unaryLoad({ stack, seconds }: Harness, protocol: Protocol, draw: DrawPair, callers = CALLERS): Load {
+  return {
+    protocol,
+    address: protocol === "grpc" ? stack.ledger : new URL(stack.gateway).host,
+    callers,
+    warmUpMs: WARM_UP_MS,
+    measureMs: seconds * 1000,
+    pairs: Array.from({ length: PAIRS }, draw),
+  };
+}
+
+/** Runs one measurement and checks that what was acknowledged was written, neither more nor less. */
 export async function measureChecked(
   harness: Harness,
   name: string,
-  count: () => Promise<number>,
+  count: () => Promise<Written>,
   measure: () => Promise<Measurement>,
 ): Promise<Measurement> {
   harness.signal.throwIfAborted();
   await checkpoint(harness.stack.shards);
   await sleep(SETTLE_MS);
-  const writtenBefore = await count();
+  const before = await count();
   const cpuBefore = readCpuSeconds();
   const startedMs = performance.now();
   const measurement = await measure();
   const used = processorsUsed(cpuBefore, readCpuSeconds(), performance.now() - startedMs);
   harness.signal.throwIfAborted();
-  checkMeasurement(name, measurement, (await count()) - writtenBefore);
-  harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s`);
+  checkMeasurement(name, measurement, before, await count());
+  const ledgerMb = Math.round(ledgerPeakBytes() / 1_000_000);
+  harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s; ledger ${ledgerMb} MB at most so far`);
   harness.sawProcessors(used);
   return measurement;
 }

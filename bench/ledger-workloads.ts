@@ -1,92 +1,159 @@
 import { fundAccounts, transferRequest } from "#bench/fund-accounts.ts";
-import { CALLERS, type Harness, measureChecked, PAIRS, WARM_UP_MS } from "#bench/harness.ts";
-import type { LoadClient } from "#bench/load-client.ts";
-import type { Protocol } from "#bench/load-request.ts";
-import { measureBatches } from "#bench/measure-batches.ts";
-import { type Measurement, median, perSecond, summarize } from "#bench/measurement.ts";
-import { randomPairs } from "#bench/random-pair.ts";
-import { openRawLine } from "#bench/raw-line.ts";
+import { CALLERS, type Harness, unaryLoad, WARM_UP_MS } from "#bench/harness.ts";
+import { type Line, type Measured, measureInTurns, toRow } from "#bench/lines.ts";
+import { BATCHES_IN_FLIGHT, measureBatches } from "#bench/measure-batches.ts";
+import { median, perSecond, summarize } from "#bench/measurement.ts";
+import { ledgerMemoryRow } from "#bench/memory.ts";
+import { type DrawPair, hotPairs, uniformPairs } from "#bench/pairs.ts";
+import { openRawLine, RAW_CONNECTIONS, type RawKind, type RawLine } from "#bench/raw-line.ts";
 import type { Row } from "#bench/table.ts";
 import { checkDurable, checkShards, countTransfers } from "#bench/verify.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
 import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
-/** Ledger, Postgres, relay, NATS and the gateway, against the raw line, in turns. */
+/** Ledger, Postgres, relay, NATS and the gateway, each line against its raw one, in turns. */
 
-export const LEDGER_WORKLOADS = ["raw", "grpc", "rest", "batch"];
+export const LEDGER_WORKLOADS = [
+  "raw",
+  "grpc",
+  "rest",
+  "raw-hot",
+  "hot",
+  "raw-batch",
+  "batch",
+  "raw-batch-hot",
+  "batch-hot",
+];
 
 const ACCOUNTS = 10_000;
-const UNARY_RATIO_MIN = 0.8;
-const REST_RATIO_MIN = 0.4;
+const UNARY_P99_MAX_MS = 40;
+const BATCH_PER_SECOND_MIN = 10_000;
+
+const RAW_SEQUENCE = `raw: one SQL function each, ${RAW_CONNECTIONS.sequence} connections, numbers from a sequence`;
+const RAW_HEAD = "raw: the same, numbers without gaps (shard head)";
+const RAW_HOT = "raw: one SQL function each, all credit one account";
+const RAW_BATCH = `raw: 100 a function, set by set, ${RAW_CONNECTIONS.batch} connections, shard head`;
+const RAW_BATCH_HOT = "raw: 100 a function, all credit one account";
+const UNARY = `unary gRPC, ${CALLERS} callers`;
+const BATCH = `batches of 1,000 by gRPC, ${BATCHES_IN_FLIGHT} in flight`;
+const BATCH_HOT = "batches of 1,000, all credit one account";
 
 export async function runLedgerWorkloads(harness: Harness): Promise<Row[]> {
-  const { stack, client, say, wanted } = harness;
+  const { stack, say } = harness;
   await checkDurable(stack.shards);
   const ledger = openClient(LedgerServiceClient, stack.ledger);
   try {
     say(`funding ${ACCOUNTS} accounts on shard 1`);
-    const funded = await fundAccounts(ledger, ACCOUNTS, [1], stack.shards.length);
-    const [first = "", second = ""] = funded.accountIds;
-    const { response } = await call(ledger, ledger.createTransfer, transferRequest(first, second, 1n, funded.currency));
-    const shard1 = stack.shards[0] as string;
-    const raw = await openRawLine(shard1, funded, response.transferId);
-
-    const measureMs = harness.seconds * 1000;
-    const ofLedger = () => countTransfers(stack.shards);
-    const load = (protocol: Protocol, address: string) => () => {
-      const pairs = randomPairs(funded.accountIds, PAIRS);
-      const { currency } = funded;
-      return client.measure({ protocol, address, callers: CALLERS, warmUpMs: WARM_UP_MS, measureMs, pairs, currency });
-    };
-    const turns = [
-      ["raw", RAW_SEQUENCE, raw.count, () => raw.measure(false, WARM_UP_MS, measureMs)],
-      ["raw", RAW_HEAD, raw.count, () => raw.measure(true, WARM_UP_MS, measureMs)],
-      ["grpc", UNARY, ofLedger, load("grpc", stack.ledger)],
-      ["rest", REST, ofLedger, load("rest", new URL(stack.gateway).host)],
-    ] as const;
-    const measured = new Map<string, Measurement[]>();
-    for (let round = 1; round <= harness.rounds; round += 1) {
-      say(`round ${round} of ${harness.rounds}`);
-      for (const [workload, name, count, measure] of turns) {
-        if (!wanted(workload)) continue;
-        const measurement = await measureChecked(harness, name, count, measure);
-        measured.set(name, [...(measured.get(name) ?? []), measurement]);
-      }
-    }
-    if (wanted("batch")) {
-      const measure = () => measureBatches(ledger, funded, WARM_UP_MS, measureMs);
-      measured.set(BATCH, [await measureChecked(harness, BATCH, ofLedger, measure)]);
-    }
+    const accountIds = await fundAccounts(ledger, ACCOUNTS, [1], stack.shards.length);
+    const [first = "", second = ""] = accountIds;
+    const { response } = await call(ledger, ledger.createTransfer, transferRequest(first, second, 1n));
+    const raw = await openRawLine(stack.shards[0] as string, accountIds, response.transferId);
+    const lines = [
+      ...uniformLines(harness, raw, uniformPairs(accountIds)),
+      ...hotLines(harness, raw, hotPairs(accountIds)),
+      ...batchLines(harness, ledger, raw, uniformPairs(accountIds), hotPairs(accountIds)),
+    ];
+    const measured = await measureInTurns(harness, lines);
     say("checking: sums, balances against entries, everything published");
     await checkShards(stack.shards);
-    return toRows(measured, client.names);
+    const rows = lines.filter(({ name }) => measured.has(name)).flatMap((line) => toRows(line, measured));
+    return [...rows, ledgerMemoryRow()];
   } finally {
     ledger.close();
   }
 }
 
-const RAW_SEQUENCE = "raw: one SQL function each, 16 connections, numbers from a sequence";
-const RAW_HEAD = "raw: the same, numbers without gaps (shard head)";
-const UNARY = `unary gRPC, ${CALLERS} callers`;
-const REST = `REST through Envoy, ${CALLERS} callers`;
-const BATCH = "batches of 1,000 by gRPC";
+function uniformLines(harness: Harness, raw: RawLine, draw: DrawPair): Line[] {
+  const of = [RAW_SEQUENCE, RAW_HEAD];
+  return [
+    rawLine(harness, "raw", RAW_SEQUENCE, raw, "sequence", draw),
+    rawLine(harness, "raw", RAW_HEAD, raw, "head", draw),
+    { ...unaryLine(harness, "grpc", UNARY, draw), atLeast: { times: 1.2, of } },
+    {
+      only: "rest",
+      name: `REST through Envoy, ${CALLERS} callers`,
+      client: harness.client.names.rest,
+      measure: () => harness.client.measure(unaryLoad(harness, "rest", draw)),
+      count: () => countTransfers(harness.stack.shards),
+      atLeast: { times: 0.5, of },
+    },
+  ];
+}
 
-function toRows(measured: ReadonlyMap<string, readonly Measurement[]>, clients: LoadClient["names"]): Row[] {
-  const ratesOf = (name: string) => (measured.get(name) ?? []).map(perSecond);
-  // The raw line is the faster one of each round.
-  const sequence = ratesOf(RAW_SEQUENCE);
-  const raw = ratesOf(RAW_HEAD).map((rate, round) => Math.max(rate, sequence[round] ?? 0));
-  const compared = new Map([
-    [UNARY, { minimum: UNARY_RATIO_MIN, client: clients.grpc }],
-    [REST, { minimum: REST_RATIO_MIN, client: clients.rest }],
-  ]);
-  return [...measured].map(([name, measurements]) => {
-    const summary = summarize(measurements);
-    const { minimum, client } = compared.get(name) ?? {};
-    if (minimum === undefined) return { workload: name, summary };
-    const row = { workload: `${name}, ${client}`, summary };
-    if (raw.length === 0) return row;
-    const ratio = median(ratesOf(name).map((rate, round) => rate / (raw[round] ?? Number.NaN)));
-    return { ...row, ratio, bound: `>= ${minimum}`, met: ratio >= minimum };
+/** One account's row is locked until the commit, so raw transfers to it commit one by one wherever their numbers are from. */
+function hotLines(harness: Harness, raw: RawLine, draw: DrawPair): Line[] {
+  const name = `unary gRPC, ${CALLERS} callers, all credit one account`;
+  return [
+    rawLine(harness, "raw-hot", RAW_HOT, raw, "sequence", draw),
+    { ...unaryLine(harness, "hot", name, draw), atLeast: { times: 3, of: [RAW_HOT] } },
+  ];
+}
+
+function batchLines(
+  harness: Harness,
+  ledger: LedgerServiceClient,
+  raw: RawLine,
+  uniform: DrawPair,
+  hot: DrawPair,
+): Line[] {
+  const batches = (only: string, name: string, draw: DrawPair, rawName: string): Line => ({
+    only,
+    name,
+    measure: () => measureBatches(ledger, draw, WARM_UP_MS, harness.seconds * 1000),
+    count: () => countTransfers(harness.stack.shards),
+    atLeast: { times: 1, of: [rawName] },
   });
+  return [
+    rawLine(harness, "raw-batch", RAW_BATCH, raw, "batch", uniform),
+    batches("batch", BATCH, uniform, RAW_BATCH),
+    rawLine(harness, "raw-batch-hot", RAW_BATCH_HOT, raw, "batch", hot),
+    batches("batch-hot", BATCH_HOT, hot, RAW_BATCH_HOT),
+  ];
+}
+
+function rawLine({ seconds }: Harness, only: string, name: string, raw: RawLine, kind: RawKind, draw: DrawPair): Line {
+  const measure = () => raw.measure(kind, draw, WARM_UP_MS, seconds * 1000);
+  return { only, name, measure, count: async () => ({ transfers: await raw.count() }) };
+}
+
+function unaryLine(harness: Harness, only: string, name: string, draw: DrawPair): Line {
+  return {
+    only,
+    name,
+    client: harness.client.names.grpc,
+    measure: () => harness.client.measure(unaryLoad(harness, "grpc", draw)),
+    count: () => countTransfers(harness.stack.shards),
+  };
+}
+
+/** A line with what else is asked of it. */
+function toRows(line: Line, measured: Measured): Row[] {
+  const row = toRow(line, measured);
+  if (line.name === UNARY) return [row, p99Row(measured)];
+  if (line.name === BATCH) return [row, batchRateRow(measured, BATCH, RAW_BATCH)];
+  if (line.name === BATCH_HOT) return [row, batchRateRow(measured, BATCH_HOT, RAW_BATCH_HOT)];
+  return [row];
+}
+
+function p99Row(measured: Measured): Row {
+  const { p99Ms } = summarize(measured.get(UNARY) ?? []);
+  return {
+    workload: "  its p99",
+    figure: `${p99Ms.toFixed(1)} ms`,
+    bound: `<= ${UNARY_P99_MAX_MS} ms`,
+    met: p99Ms <= UNARY_P99_MAX_MS,
+  };
+}
+
+/** Asked for where the raw line is as fast; elsewhere it is no fault of the ledger's. */
+function batchRateRow(measured: Measured, name: string, rawName: string): Row {
+  const [perSecondHere, perSecondRaw] = [name, rawName].map((line) =>
+    median((measured.get(line) ?? []).map(perSecond)),
+  );
+  const rate = perSecondHere as number;
+  const bound = `>= ${BATCH_PER_SECOND_MIN.toLocaleString("en")}`;
+  const row = { workload: "  its rate", figure: `${Math.round(rate).toLocaleString("en")}` };
+  if (rate >= BATCH_PER_SECOND_MIN) return { ...row, bound, met: true };
+  if ((perSecondRaw as number) >= BATCH_PER_SECOND_MIN) return { ...row, bound, met: false };
+  return { ...row, bound: `${bound}, if raw is` };
 }

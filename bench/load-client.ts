@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { GHZ_VERSION, goEnvironment, loadClientFile } from "#bench/config.ts";
 import { installGhz, measureWithGhz } from "#bench/ghz.ts";
-import { EXTRA_MS, type Load, type Protocol } from "#bench/load-request.ts";
+import { CURRENCY, EXTRA_MS, type Load, type Protocol } from "#bench/load-request.ts";
 import type { Measurement } from "#bench/measurement.ts";
 import { runProgram } from "#bench/run-program.ts";
 import { localFolder } from "#infra/local/paths.mjs";
@@ -89,7 +89,7 @@ function ownClient(command: string, firstArgs: readonly string[], signal: AbortS
         address: load.address,
         pairs,
         latencies,
-        currency: load.currency,
+        currency: CURRENCY,
         callers: load.callers,
         "warm-up-ms": load.warmUpMs,
         "measure-ms": load.measureMs,

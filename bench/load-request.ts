@@ -11,8 +11,6 @@ export interface Load {
    * random order, that a call does not know it from pairs that are drawn for it.
    */
   readonly pairs: readonly Pair[];
-  /** Of all accounts. */
-  readonly currency: string;
 }
 
 export type Protocol = "grpc" | "rest";
@@ -22,6 +20,8 @@ export type Pair = readonly [debitAccountId: string, creditAccountId: string];
 export const EXTRA_MS = 30_000;
 /** Each transfer's amount. */
 export const AMOUNT_MINOR_UNITS = 1n;
+/** Of all accounts. */
+export const CURRENCY = "EUR";
 /** When a caller gives up. */
 export const CALL_TIMEOUT_MS = 10_000;
 /** How many messages of failed calls are kept. */

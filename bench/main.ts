@@ -12,7 +12,7 @@ import { endpoints, type PartName, startStack, stopStack } from "#infra/local/st
 const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
 /** Takes minutes, most of them for fetching: only when asked for. */
 const FRESH_START = "fresh-start";
-const DEFAULT_SECONDS = 10;
+const DEFAULT_SECONDS = 8;
 const DEFAULT_ROUNDS = 3;
 /** What other programs may take of the machine without being mentioned. */
 const DISTURBED_FROM_PROCESSORS = 0.15;
@@ -21,7 +21,7 @@ const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in o
   node bench/main.ts [options]
 
   --seconds N    per measurement (default ${DEFAULT_SECONDS}; "history" takes a minute in any case)
-  --rounds N     how often raw line, gRPC and REST take turns (default ${DEFAULT_ROUNDS})
+  --rounds N     how often the lines take turns (default ${DEFAULT_ROUNDS})
   --only A,B     some of: ${WORKLOADS.join(", ")}
   --fresh-start  also the time from a clone to the first transfer (or alone: --only ${FRESH_START})
   --strict       exit with 1 when a bound is missed

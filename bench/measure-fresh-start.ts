@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { outerEnvironment } from "#bench/config.ts";
+import { CURRENCY } from "#bench/load-request.ts";
 import { postTransfer } from "#bench/post-transfer.ts";
 import { openRest, type Rest } from "#bench/rest.ts";
 import { portVariable } from "#infra/local/config.ts";
@@ -14,7 +15,6 @@ import { idGenerator } from "#lib/ids.ts";
 
 /** Beside the stacks dev, test and bench. */
 const PORT_OFFSET = 30_000;
-const CURRENCY = "EUR";
 
 export interface FreshStart {
   readonly setUpAndStartMs: number;
@@ -38,7 +38,7 @@ export async function measureFreshStart(signal: AbortSignal, say: (line: string)
       // One owner for both accounts, so that they are on one shard. Owners need not exist.
       const ownerId = idGenerator(Date.now)("user", 0);
       const [debit, credit] = [await openAccount(rest, ownerId, true), await openAccount(rest, ownerId, false)];
-      await postTransfer(rest, debit, credit, CURRENCY);
+      await postTransfer(rest, debit, credit);
       return { setUpAndStartMs, toFirstTransferMs: performance.now() - startedMs };
     } finally {
       await run("make", ["-C", clone, "stop"], ports, undefined, say);

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Funded } from "#bench/fund-accounts.ts";
 import type { Measurement } from "#bench/measurement.ts";
+import { type DrawPair, uniformPairs } from "#bench/pairs.ts";
 import { postTransfer } from "#bench/post-transfer.ts";
-import { randomPair } from "#bench/random-pair.ts";
 import { openRest, type Rest } from "#bench/rest.ts";
 
 /**
@@ -39,10 +38,11 @@ export interface HistoryMeasurement {
 /** `groups`: accounts that can pay each other. Takes turns between the groups. */
 export async function measureHistory(
   gateway: string,
-  groups: readonly Funded[],
+  groups: readonly (readonly string[])[],
   signal: AbortSignal,
   say: (line: string) => void,
 ): Promise<HistoryMeasurement> {
+  const draws = groups.map(uniformPairs);
   const writing = openRest(gateway, MAX_CONNECTIONS);
   const reading = openRest(gateway, MAX_READER_CONNECTIONS);
   const transferIds: string[] = [];
@@ -58,9 +58,9 @@ export async function measureHistory(
   };
 
   async function transferAndWatch(index: number, dueMs: number): Promise<void> {
-    const group = groups[index % groups.length] as Funded;
-    const [debit, credit] = randomPair(group.accountIds);
-    const { transferId, position } = await postTransfer(writing, debit, credit, group.currency);
+    const draw = draws[index % draws.length] as DrawPair;
+    const [debit, credit] = draw();
+    const { transferId, position } = await postTransfer(writing, debit, credit);
     const answeredMs = performance.now();
     transferIds.push(transferId);
     if (index < WARM_UP_SECONDS * TRANSFERS_PER_SECOND) return;

@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { type MakeCall, measureClosedLoop } from "#bench/closed-loop.ts";
 import { transferRequest } from "#bench/fund-accounts.ts";
-import { AMOUNT_MINOR_UNITS, CALL_TIMEOUT_MS, FAILURES_SHOWN, type Pair } from "#bench/load-request.ts";
+import { AMOUNT_MINOR_UNITS, CALL_TIMEOUT_MS, CURRENCY, type Pair } from "#bench/load-request.ts";
 import { postTransfer } from "#bench/post-transfer.ts";
 import { openRest } from "#bench/rest.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
@@ -17,7 +18,7 @@ const { values: flags } = parseArgs({
     address: { type: "string", default: "" },
     pairs: { type: "string", default: "" },
     latencies: { type: "string", default: "" },
-    currency: { type: "string", default: "EUR" },
+    currency: { type: "string", default: CURRENCY },
     callers: { type: "string", default: "64" },
     "warm-up-ms": { type: "string", default: "1000" },
     "measure-ms": { type: "string", default: "10000" },
@@ -27,39 +28,25 @@ const pairs = readFileSync(flags.pairs, "utf8")
   .split("\n")
   .map((line) => line.split(" ") as unknown as Pair);
 const transfer = flags.protocol === "rest" ? restCaller() : grpcCaller();
-const measureFromMs = performance.now() + Number(flags["warm-up-ms"]);
-const endMs = measureFromMs + Number(flags["measure-ms"]);
-const latenciesUs: number[] = [];
-const firstFailures: string[] = [];
 let turn = 0;
-let acknowledged = 0;
-let failed = 0;
-
-await Promise.all(Array.from({ length: Number(flags.callers) }, work));
-writeFileSync(flags.latencies, new Uint8Array(Uint32Array.from(latenciesUs).buffer));
+const makeNext: MakeCall = async () => {
+  await transfer(...(pairs[turn++ % pairs.length] as Pair));
+  return 1;
+};
+const callers = Array.from({ length: Number(flags.callers) }, () => makeNext);
+const { acknowledged, failed, firstFailures, latenciesUs } = await measureClosedLoop(
+  callers,
+  Number(flags["warm-up-ms"]),
+  Number(flags["measure-ms"]),
+);
+writeFileSync(flags.latencies, new Uint8Array(latenciesUs.buffer));
 process.stdout.write(`${JSON.stringify({ acknowledged, failed, first_failures: firstFailures })}\n`);
 process.exit(0);
-
-async function work(): Promise<void> {
-  for (let sentMs = performance.now(); sentMs < endMs; sentMs = performance.now()) {
-    const pair = pairs[turn++ % pairs.length] as Pair;
-    try {
-      await transfer(...pair);
-    } catch (error) {
-      failed += 1;
-      if (failed <= FAILURES_SHOWN) firstFailures.push(String(error));
-      continue;
-    }
-    const answeredMs = performance.now();
-    acknowledged += 1;
-    if (answeredMs > measureFromMs && answeredMs < endMs) latenciesUs.push((answeredMs - sentMs) * 1000);
-  }
-}
 
 function grpcCaller(): MakeTransfer {
   const ledger = openClient(LedgerServiceClient, flags.address);
   return async (debit, credit) => {
-    const wanted = transferRequest(debit, credit, AMOUNT_MINOR_UNITS, flags.currency);
+    const wanted = transferRequest(debit, credit, AMOUNT_MINOR_UNITS);
     const { response } = await call(ledger, ledger.createTransfer, wanted, {}, CALL_TIMEOUT_MS);
     if (response.state !== Transfer_State.POSTED) throw new Error(`the transfer has state ${response.state}`);
   };
@@ -68,6 +55,6 @@ function grpcCaller(): MakeTransfer {
 function restCaller(): MakeTransfer {
   const rest = openRest(`http://${flags.address}`, Number(flags.callers));
   return async (debit, credit) => {
-    await postTransfer(rest, debit, credit, flags.currency);
+    await postTransfer(rest, debit, credit);
   };
 }

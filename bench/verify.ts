@@ -7,19 +7,25 @@ import type { Measurement } from "#bench/measurement.ts";
 const PUBLISHED_WITHIN_MS = 60_000;
 const POLL_MS = 200;
 
+/** Rows of which there is one for each transfer that was made: what they are, and how many there are now. */
+export type Written = Readonly<Record<string, number>>;
+
 /** Transfers that all shards hold. */
-export async function countTransfers(shards: readonly string[]): Promise<number> {
+export async function countTransfers(shards: readonly string[]): Promise<Written> {
   const counts = await onEach(shards, "select count(*) as value from ledger.transfers");
-  return counts.reduce((sum, count) => sum + Number(count), 0);
+  return { transfers: counts.reduce((sum, count) => sum + Number(count), 0) };
 }
 
 /** Throws when a call failed, or when not exactly the acknowledged transfers were written. */
-export function checkMeasurement(name: string, measurement: Measurement, written: number): void {
+export function checkMeasurement(name: string, measurement: Measurement, before: Written, after: Written): void {
   const { acknowledged, failed, firstFailures } = measurement;
   if (failed > 0) throw new Error(`${name}: ${failed} calls failed: ${firstFailures.join("; ")}`);
   if (acknowledged === 0) throw new Error(`${name}: nothing was acknowledged`);
-  if (acknowledged !== written) {
-    throw new Error(`${name}: ${acknowledged} transfers were acknowledged, but ${written} were written`);
+  for (const [rows, count] of Object.entries(after)) {
+    const written = count - (before[rows] ?? 0);
+    if (acknowledged !== written) {
+      throw new Error(`${name}: ${acknowledged} transfers were acknowledged, but ${written} ${rows} were written`);
+    }
   }
 }
 
