@@ -11,13 +11,18 @@ export interface LedgerProcess {
 }
 
 /** Starts a further ledger on the shards of the stack (or the ones given), on ports of its own; it ends with the test. */
-export async function startLedger(grpcPort: number, shards?: readonly string[]): Promise<LedgerProcess> {
+export async function startLedger(
+  grpcPort: number,
+  shards?: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): Promise<LedgerProcess> {
   const healthPort = grpcPort + 100;
   const environment = {
     ...stackEnvironment(stackName, "ledger"),
     LEDGERMESH_GRPC_PORT: String(grpcPort),
     LEDGERMESH_HEALTH_PORT: String(healthPort),
     ...(shards === undefined ? {} : { LEDGERMESH_SHARDS: shards.join(",") }),
+    ...more,
   };
   const healthz = `http://127.0.0.1:${healthPort}/healthz`;
   await assert.rejects(fetch(healthz), `another ledger has the ports ${grpcPort} and ${healthPort}`);

@@ -15,14 +15,33 @@ export interface ScratchDatabase {
 
 /** A database of its own on the Postgres of shard 1, set up by the migrations as the only shard of a system. */
 export async function scratchDatabase(): Promise<ScratchDatabase> {
+  const [database] = await scratchShards([0]);
+  return database as ScratchDatabase;
+}
+
+/**
+ * A system of several shards, each a database of its own on the Postgres of shard 1, whose clocks differ from the machine's by
+ * so many seconds.
+ */
+export async function scratchShards(clockShiftsSeconds: readonly number[]): Promise<ScratchDatabase[]> {
+  const databases = await Promise.all(clockShiftsSeconds.map(emptyDatabase));
+  const urls = databases.map(({ superuser }) => superuser);
+  await promisify(execFile)(process.execPath, ["infra/postgres/migrate.ts"], {
+    env: { ...migrationEnvironment(stackName), LEDGERMESH_MIGRATE_SHARDS: urls.join(",") },
+  });
+  return databases;
+}
+
+async function emptyDatabase(clockShiftSeconds: number): Promise<ScratchDatabase> {
   const name = `scratch_${randomBytes(6).toString("hex")}`;
   await postgres(1).query(`create database ${name}`);
   const url = new URL(stack.shards[0] as string);
   url.pathname = `/${name}`;
   const superuser = url.href;
-  await promisify(execFile)(process.execPath, ["infra/postgres/migrate.ts"], {
-    env: { ...migrationEnvironment(stackName), LEDGERMESH_MIGRATE_SHARDS: superuser },
-  });
+  if (clockShiftSeconds !== 0) {
+    await withConnection(superuser, (db) => db.query(SHIFTED_CLOCK.replaceAll("SECONDS", String(clockShiftSeconds))));
+    await postgres(1).query(`alter database ${name} set search_path = shifted, pg_catalog, public`);
+  }
   url.username = "ledger";
   url.password = rolePassword(stackName, "ledger");
   return {
@@ -34,6 +53,15 @@ export async function scratchDatabase(): Promise<ScratchDatabase> {
     },
   };
 }
+
+/** Found before Postgres' own, by whatever names them without a schema. */
+const SHIFTED_CLOCK = `
+  create schema shifted;
+  grant usage on schema shifted to public;
+  create function shifted.clock_timestamp() returns timestamptz language sql volatile
+    return pg_catalog.clock_timestamp() + make_interval(secs => SECONDS);
+  create function shifted.now() returns timestamptz language sql stable
+    return pg_catalog.now() + make_interval(secs => SECONDS);`;
 
 /** A connection that ends with `use`. */
 export async function withConnection<Value>(url: string, use: (db: Client) => Promise<Value>): Promise<Value> {
