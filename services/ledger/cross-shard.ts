@@ -49,7 +49,7 @@ export interface RemotePart {
   /** Of a conversion whose quote is there. */
   readonly quote: QuoteClaim | undefined;
   /** This shard's transit account of each currency that needs one. */
-  readonly transitOf: ReadonlyMap<string, AccountName>;
+  readonly transitOf: ReadonlyMap<string, AccountName> | undefined;
 }
 
 /** What the other shards say of a transfer that is decided. */
@@ -121,7 +121,8 @@ export async function remoteParts(
       handle,
       legs,
       quote: handle === quoteAt ? quoteElsewhere : undefined,
-      transitOf: await transitOfLegs(ctx, handle, legs),
+      // A shard that is away refuses to prepare its legs; here it must not hide an answer that the key may have already.
+      transitOf: await transitOfLegs(ctx, handle, legs).catch(() => undefined),
     })),
   );
 }
@@ -216,8 +217,9 @@ export async function postElsewhere(
   let allPosted = true;
   const parts = await Promise.all(
     remotes.map(async (part): Promise<ElsewhereOfTransfer> => {
-      const outcome = await submit(part.handle, postCommand(transferId, toPost(part)), lane, deadlineMs);
-      if (outcome.kind === "done" && outcome.answer.kind === "legs") {
+      const post = toPost(part);
+      const outcome = post && (await submit(part.handle, postCommand(transferId, post), lane, deadlineMs));
+      if (outcome?.kind === "done" && outcome.answer.kind === "legs") {
         const position = eventPosition(part.handle, outcome.eventNumber);
         return postedElsewhere(outcome.answer.legs, position);
       }
@@ -287,7 +289,7 @@ function eventPosition(handle: ShardHandle, number: bigint | undefined): Positio
 /** Gives the room back without being waited for; what fails is left to recovery. */
 function release(transferId: string, remotes: readonly RemotePart[]): void {
   for (const part of remotes) {
-    const command = releaseCommand(transferId, toPost(part));
+    const command = releaseCommand(transferId, { legs: part.legs, quoteId: part.quote?.quoteId });
     void submit(part.handle, command, PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);
   }
 }
@@ -327,8 +329,9 @@ export interface PreparedPart {
   readonly transitOf: ReadonlyMap<string, AccountName>;
 }
 
-function toPost({ legs, quote, transitOf }: RemotePart): PreparedPart {
-  return { legs, quoteId: quote?.quoteId, transitOf };
+/** Undefined when the shard was away when its transit account was looked up. */
+function toPost({ legs, quote, transitOf }: RemotePart): PreparedPart | undefined {
+  return transitOf && { legs, quoteId: quote?.quoteId, transitOf };
 }
 
 export function postCommand(transferId: string, { legs, quoteId, transitOf }: PreparedPart): PostLegsCommand {
