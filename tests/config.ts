@@ -2,3 +2,15 @@
 export function testStackName(): string {
   return process.env.LEDGERMESH_TEST_STACK ?? "test";
 }
+
+/** `SEED` or `SEED:PATH` of a run of the model-based test that is to be repeated; undefined: a new one. */
+export function modelSeed(): { readonly seed: number; readonly path: string } | undefined {
+  const [seed, ...path] = (process.env.LEDGERMESH_MODEL_SEED ?? "").split(":");
+  return seed === undefined || seed === "" ? undefined : { seed: Number(seed), path: path.join(":") };
+}
+
+/** How many runs of the model-based test, and of how many steps each. */
+export function modelBounds(): { readonly runs: number; readonly steps: number } {
+  const { LEDGERMESH_MODEL_RUNS = "20", LEDGERMESH_MODEL_STEPS = "80" } = process.env;
+  return { runs: Number(LEDGERMESH_MODEL_RUNS), steps: Number(LEDGERMESH_MODEL_STEPS) };
+}

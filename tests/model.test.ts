@@ -1,0 +1,340 @@
+import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
+import { test } from "node:test";
+import fc from "fast-check";
+import { type Answer, CallError, call, readDetails } from "#lib/grpc-client.ts";
+import { idToUuid } from "#lib/ids.ts";
+import { evenBucketRanges } from "#lib/shards.ts";
+import {
+  type Account,
+  type BatchCreateTransfersResponse_Result,
+  type CreateTransferRequest,
+  type Entry,
+  type Transfer,
+  Transfer_State,
+} from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { modelBounds, modelSeed } from "#tests/config.ts";
+import { assertInvariants } from "#tests/invariants.ts";
+import {
+  accountAnswer,
+  type Command,
+  comparable,
+  emptyModel,
+  holdAnswer,
+  judge,
+  judgeEntries,
+  type Model,
+  type ModelAccount,
+  type Observed,
+  transferAnswer,
+} from "#tests/model.ts";
+import { OWNER_COUNT_PER_SHARD, type Step, stepsOf, toBatch, toCommand, type World } from "#tests/model-commands.ts";
+import { eventually, ledger, newId, newKey, postgres, shardNumbers } from "#tests/stack.ts";
+
+/**
+ * The ledger against the plain model of tests/model.ts: random commands, one after the other, on three shards; every answer is
+ * compared, and at the end of each run every account, entry, transfer and hold. To repeat one, or to run more:
+ *
+ *   LEDGERMESH_MODEL_SEED=seed:path   LEDGERMESH_MODEL_RUNS=200   LEDGERMESH_MODEL_STEPS=300
+ */
+
+const { runs, steps } = modelBounds();
+/** Beyond it no further run begins, and a failure is not made any shorter. */
+const TIME_LIMIT_MS = 120_000;
+const MAX_REPEATS = 10;
+const map = { version: 1, ranges: evenBucketRanges(shardNumbers.length) };
+/** How often each method came to each end, over all runs. */
+const outcomes = new Map<string, number>();
+
+test("every command of a random run is answered as the model says, and leaves what the model says", async () => {
+  const { seed, path } = modelSeed() ?? { seed: randomInt(2 ** 31), path: "" };
+  process.stdout.write(`model: LEDGERMESH_MODEL_SEED=${seed}${path === "" ? "" : `:${path}`}\n`);
+  const details = await fc.check(fc.asyncProperty(stepsOf(steps), play), {
+    seed,
+    ...(path === "" ? {} : { path }),
+    numRuns: runs,
+    interruptAfterTimeLimit: TIME_LIMIT_MS,
+  });
+  process.stdout.write(`model: ${details.numRuns} runs of up to ${steps} steps\n${countsText()}\n`);
+  if (details.failed) {
+    const repeat = `LEDGERMESH_MODEL_SEED=${details.seed}:${details.counterexamplePath} node --test tests/model.test.ts`;
+    const report =
+      details.errorInstance instanceof Error ? details.errorInstance.message : String(details.errorInstance);
+    assert.fail(
+      `after ${details.numRuns} runs and ${details.numShrinks} shortenings:\n${report}\nTo repeat: ${repeat}`,
+    );
+  }
+  assert.ok(details.numRuns > 0, "not one run ended in time");
+});
+
+test("after all of it every shard sums to zero and every account is the sum of its entries", async () => {
+  await assertInvariants();
+});
+
+/** One run. Rejects with what was done so far and where ledger and model differ. */
+async function play(given: readonly Step[]): Promise<void> {
+  const world: World = {
+    model: emptyModel(map),
+    run: `model_${newKey().slice(-10)}`,
+    owners: newOwners(),
+    newKey,
+    history: [],
+  };
+  const trace: string[] = [];
+  try {
+    for (const step of given) await take(world, step, trace);
+    await compareAll(world, 5);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new Error(`${named(world, trace.join("\n"))}\n${named(world, text)}`, { cause: error });
+  }
+}
+
+/** Owners on every shard, each in a bucket of its own. */
+function newOwners(): string[] {
+  return map.ranges.slice(0, shardNumbers.length).flatMap(({ firstBucket, lastBucket }) =>
+    Array.from({ length: OWNER_COUNT_PER_SHARD }, (_, index) => {
+      const width = Math.floor((lastBucket - firstBucket + 1) / OWNER_COUNT_PER_SHARD);
+      return newId("user", firstBucket + index * width + randomInt(width));
+    }),
+  );
+}
+
+async function take(world: World, step: Step, trace: string[]): Promise<void> {
+  if (step.do === "read") {
+    trace.push("read everything");
+    return compareAll(world, step.pageSize);
+  }
+  if (step.do === "batch") {
+    const requests = toBatch(world, step);
+    return requests.length === 0 ? undefined : takeBatch(world, requests, trace);
+  }
+  const command = toCommand(world, step);
+  if (command === undefined) return undefined;
+  world.history.push(command);
+  const observed = await observe(command);
+  trace.push(`${describe(command)} -> ${describeOutcome(observed)}`);
+  count(command.method, observed);
+  judge(world.model, command, observed);
+  await settle(world, observed);
+}
+
+async function takeBatch(world: World, requests: CreateTransferRequest[], trace: string[]): Promise<void> {
+  const { response } = await call(ledger, ledger.batchCreateTransfers, { transfers: requests });
+  assert.equal(response.results.length, requests.length);
+  trace.push(`batch of ${requests.length}`);
+  for (const [index, request] of requests.entries()) {
+    const command = { method: "createTransfer", request } as const;
+    world.history.push(command);
+    const observed = await observeItem(command, response.results[index]);
+    trace.push(`  ${describe(command)} -> ${describeOutcome(observed)}`);
+    count("batchCreateTransfers", observed);
+    judge(world.model, command, observed);
+  }
+  await settle(world, undefined);
+}
+
+/** Calls until the outcome is known: as the contract says, the same call with the same key. */
+async function observe(command: Command): Promise<Observed> {
+  let isFirst = true;
+  for (let repeats = 0; repeats < MAX_REPEATS; repeats += 1) {
+    try {
+      const { response, replayed } = await invoke(command);
+      if (!("balances" in response) || response.state !== Transfer_State.PROCESSING) {
+        return { kind: "answer", answer: await whenArrived(response), replayed: isFirst ? replayed : undefined };
+      }
+      isFirst = false;
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      if (error.code !== UNAVAILABLE) return refusedBy(error, isFirst);
+      // With a reason of ours nothing has happened.
+      if (error.reason === "") isFirst = false;
+    }
+  }
+  throw new Error(`${command.method} had no outcome after ${MAX_REPEATS} calls`);
+}
+
+const UNAVAILABLE = 14;
+
+function invoke({ method, request }: Command): Promise<Answer<Exclude<Observed, { kind: "refused" }>["answer"]>> {
+  switch (method) {
+    case "createAccount":
+      return call(ledger, ledger.createAccount, request);
+    case "freezeAccount":
+      return call(ledger, ledger.freezeAccount, request);
+    case "unfreezeAccount":
+      return call(ledger, ledger.unfreezeAccount, request);
+    case "closeAccount":
+      return call(ledger, ledger.closeAccount, request);
+    case "createTransfer":
+      return call(ledger, ledger.createTransfer, request);
+    case "createHold":
+      return call(ledger, ledger.createHold, request);
+    case "captureHold":
+      return call(ledger, ledger.captureHold, request);
+    case "voidHold":
+      return call(ledger, ledger.voidHold, request);
+  }
+}
+
+/** The transfer when no account waits for its part any more; anything else as it is. */
+async function whenArrived<Response>(response: Response | Transfer): Promise<Response> {
+  const isOnTheWay = (answer: object): answer is Transfer =>
+    "pendingAccountIds" in answer && (answer as Transfer).pendingAccountIds.length > 0;
+  let now = response as Response & object;
+  if (!isOnTheWay(now)) return now;
+  const { transferId } = now;
+  await eventually(async () => {
+    now = (await call(ledger, ledger.getTransfer, { transferId })).response as unknown as Response & object;
+    return !isOnTheWay(now);
+  }, `${transferId} has arrived everywhere`);
+  return now;
+}
+
+function refusedBy({ code, reason, metadata, replayed }: CallError, isFirst = true): Observed {
+  return {
+    kind: "refused",
+    code,
+    reason,
+    resourceName: metadata.resource_name,
+    replayed: isFirst ? replayed : undefined,
+  };
+}
+
+/** What became of an item of a batch; one whose outcome is not known is asked for alone. */
+async function observeItem(
+  command: Command,
+  result: BatchCreateTransfersResponse_Result | undefined,
+): Promise<Observed> {
+  if (result?.outcome?.$case === "transfer" && result.outcome.value.state !== Transfer_State.PROCESSING) {
+    return { kind: "answer", answer: await whenArrived(result.outcome.value), replayed: result.replayed };
+  }
+  if (result?.outcome?.$case !== "error" || result.outcome.value.code === UNAVAILABLE) {
+    return { ...(await observe(command)), replayed: undefined };
+  }
+  const { code } = result.outcome.value;
+  const { info } = readDetails(result.outcome.value);
+  const { replayed } = result;
+  return { kind: "refused", code, reason: info?.reason ?? "", resourceName: info?.metadata.resource_name, replayed };
+}
+
+/** What is refused or repeated has given its room on other shards back a moment later: until then it is not at rest. */
+async function settle({ model }: World, observed: Observed | undefined): Promise<void> {
+  if (observed?.kind === "answer" && observed.replayed === false) return;
+  const ids = knownAccounts(model).map(({ id }) => idToUuid(id ?? ""));
+  const isAtRest = async (shard: number) => {
+    const { rows } = await postgres(shard).query(
+      `select 1 from ledger.accounts where account_id = any ($1)
+          and (prepared_credit_minor_units <> 0 or prepared_debit_minor_units <> 0) limit 1`,
+      [ids],
+    );
+    return rows.length === 0;
+  };
+  await eventually(
+    async () => (await Promise.all(shardNumbers.map(isAtRest))).every((atRest) => atRest),
+    "nothing is prepared any more",
+  );
+}
+
+function knownAccounts({ accounts, systems }: Model): ModelAccount[] {
+  return [...accounts, ...systems.values()].filter(({ id }) => id !== undefined);
+}
+
+/** Everything that can be read, against the model. */
+async function compareAll({ model, owners }: World, pageSize: number): Promise<void> {
+  await Promise.all([
+    ...knownAccounts(model).map(async (account) => {
+      const accountId = account.id ?? "";
+      const { response } = await call(ledger, ledger.getAccount, { accountId });
+      assert.deepEqual(comparable(response), accountAnswer(account));
+      judgeEntries(account, await readEntries(accountId, pageSize));
+    }),
+    ...[...model.transfers.values()].map(async (transfer) => {
+      const { response } = await call(ledger, ledger.getTransfer, { transferId: transfer.id });
+      assert.deepEqual(comparable(response), transferAnswer(transfer));
+    }),
+    ...[...model.holds.values()].map(async (hold) => {
+      const { response } = await call(ledger, ledger.getHold, { holdId: hold.id });
+      assert.deepEqual(response, holdAnswer(hold));
+    }),
+    ...owners.map((ownerId) => compareLists(model, ownerId, pageSize)),
+  ]);
+}
+
+/** The lists of an owner: all of its accounts by pages, newest first, and each by its reference. */
+async function compareLists({ accounts }: Model, ownerId: string, pageSize: number): Promise<void> {
+  const own = accounts.filter((account) => account.ownerId === ownerId);
+  const listed: Account[] = [];
+  const list = async (reference: string, pageToken: string) =>
+    (await call(ledger, ledger.listAccounts, { ownerId, reference, pageSize, pageToken })).response;
+  for (let pageToken = "", hasMore = true; hasMore; ) {
+    const page = await list("", pageToken);
+    assert.ok(page.accounts.length === pageSize || !page.hasMore, "a page is full unless it is the last");
+    assert.equal(page.nextPageToken !== "", page.hasMore);
+    listed.push(...page.accounts);
+    ({ nextPageToken: pageToken, hasMore } = page);
+  }
+  assert.deepEqual(listed.map(comparable), own.map(accountAnswer).reverse());
+  for (const account of own.filter(({ reference }) => reference !== "")) {
+    assert.deepEqual((await list(account.reference, "")).accounts.map(comparable), [accountAnswer(account)]);
+  }
+}
+
+async function readEntries(accountId: string, pageSize: number): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (let pageToken = "", hasMore = true; hasMore; ) {
+    const { response } = await call(ledger, ledger.listAccountEntries, { accountId, pageSize, pageToken });
+    assert.ok(response.entries.length === pageSize || !response.hasMore, "a page is full unless it is the last");
+    assert.equal(response.nextPageToken !== "", response.hasMore);
+    entries.push(...response.entries);
+    ({ nextPageToken: pageToken, hasMore } = response);
+  }
+  return entries;
+}
+
+function count(method: string, observed: Observed): void {
+  const outcome = observed.kind === "refused" ? observed.reason : "done";
+  const name = `${method} ${outcome}${observed.replayed === true ? " again" : ""}`;
+  outcomes.set(name, (outcomes.get(name) ?? 0) + 1);
+}
+
+/** A line per method: how often it came to which end. */
+function countsText(): string {
+  const lines = new Map<string, string[]>();
+  for (const [name, number] of outcomes) {
+    const [method = "", ...end] = name.split(" ");
+    lines.set(method, [...(lines.get(method) ?? []), `${end.join(" ")} ${number}`]);
+  }
+  return [...lines].map(([method, ends]) => `  ${method}: ${ends.join(", ")}`).join("\n");
+}
+
+function describe({ method, request }: Command): string {
+  return `${method} ${JSON.stringify(request, (_, value) => (typeof value === "bigint" ? Number(value) : value))}`;
+}
+
+function describeOutcome(observed: Observed): string {
+  const replayed = observed.replayed === true ? " (replayed)" : "";
+  if (observed.kind === "refused") return `${observed.reason}${replayed}`;
+  const { answer } = observed;
+  if ("transferId" in answer) return `${answer.transferId}${replayed}`;
+  return `${"holdId" in answer ? answer.holdId : answer.accountId}${replayed}`;
+}
+
+/** Ids as people can tell them apart. */
+function named({ model, owners, run }: World, text: string): string {
+  const names = new Map<string, string>();
+  for (const [index, account] of knownAccounts(model).entries()) {
+    const { id = "", shard, currency, reference } = account;
+    names.set(
+      id,
+      `${reference.startsWith("system:") ? reference.slice(run.length + 8) : `A${index}`}@${shard}${currency}`,
+    );
+  }
+  for (const [index, id] of [...model.transfers.keys()].entries()) names.set(id, `T${index}`);
+  for (const [index, id] of [...model.holds.keys()].entries()) names.set(id, `H${index}`);
+  for (const [index, id] of owners.entries()) names.set(id, `owner ${index}`);
+  return text.replaceAll(
+    /\b(acct|xfer|hold|user)_[0-9a-z]{26}\b/g,
+    (id) => names.get(id) ?? `${id.slice(0, 5)}…${id.slice(-4)}`,
+  );
+}
