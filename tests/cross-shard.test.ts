@@ -188,6 +188,14 @@ test("the other shard's system account may be debited, a limited account there m
   });
 });
 
+test("a posting that is wholly on another shard needs no transit there, and arrives", async () => {
+  const [payer, near, far] = [await openFunded(100n), await openAccount(), await openAccount({}, 2)];
+  const bonus = { ...posting(payer, far, 5n), debitAccountId: "system:bonus" };
+  const { response } = await make({ postings: [posting(payer, near, 10n), bonus] });
+  assert.deepEqual(response.pendingAccountIds, []);
+  assert.deepEqual(await Promise.all([payer, near, far].map(posted)), [90n, 10n, 5n]);
+});
+
 test("the transit account belongs to the protocol: nobody can name it", async () => {
   const payer = await openFunded(100n);
   await assert.rejects(transfer(payer.accountId, "system:transit", 1n), { code: 3, reason: "MALFORMED_REQUEST" });
