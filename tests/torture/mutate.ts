@@ -33,6 +33,10 @@ const { values, positionals } = parseArgs({
   },
 });
 
+/** Ctrl-C ends the torture under way in order, and then this. */
+const interrupted = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => interrupted.abort());
+
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -42,7 +46,10 @@ async function main(): Promise<number> {
     return values.help ? 0 : 1;
   }
   let status = 0;
-  for (const mutation of wanted) if (!(await isFound(mutation))) status = 1;
+  for (const mutation of wanted) {
+    if (!(await isFound(mutation))) status = 1;
+    if (interrupted.signal.aborted) return 130;
+  }
   return status;
 }
 
@@ -60,6 +67,7 @@ async function isFound(mutation: Mutation): Promise<boolean> {
     const seed = Number(values.seed) + run;
     const said = await torture(seed);
     const [first] = said.split("\n").filter((line) => line.includes("FOUND  "));
+    if (interrupted.signal.aborted) return false;
     if (first === undefined) continue;
     // With the time since the beginning, when it was found before the end.
     say(`${mutation.name}: seed ${seed}, found: ${first.trim().slice(0, 300)}`);
@@ -97,9 +105,10 @@ function torture(seed: number): Promise<string> {
       said = (said + text).slice(-SAID_LENGTH);
     });
   }
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => child.kill(signal));
+  interrupted.signal.addEventListener("abort", () => child.kill("SIGTERM"), { once: true });
   return new Promise((resolve) =>
     child.once("close", (code) => {
+      if (interrupted.signal.aborted) return resolve(said);
       const failedToRun = code !== 0 && !said.includes("FOUND  ");
       if (failedToRun) say(`the run ended with ${code}: ${said.slice(-1_000)}`);
       resolve(said);

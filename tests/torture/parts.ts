@@ -31,6 +31,7 @@ export interface Parts {
   readonly kill9: (name: string) => boolean;
   /** Sends SIGSTOP to the part, or to these of its processes; answers what sends SIGCONT. */
   readonly stop: (name: string, pids?: readonly number[]) => (() => void) | undefined;
+  readonly isStopped: (name: string) => boolean;
   /** Sends SIGCONT to whatever was stopped. */
   readonly resumeAll: () => void;
   /** Resolves when every part is ready. */
@@ -137,6 +138,7 @@ export async function startParts(
       }
       return () => resume(identities);
     },
+    isStopped: (name) => stopped.has(identity(name)?.pid ?? 0),
     resumeAll: () => resume([...stopped.values()]),
     async ready() {
       for (const name of own) {

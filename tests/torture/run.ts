@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Random, seededRandom } from "#cli/random.ts";
-import { pause } from "#lib/back-off.ts";
+import { pause, unlessAborted } from "#lib/back-off.ts";
 import { elasticsearch } from "#tests/projection.ts";
 import { stack } from "#tests/stack.ts";
 import { closeNats } from "#tests/stream.ts";
@@ -52,8 +52,8 @@ async function main({ seed, json, ...rest }: Options, signal: AbortSignal): Prom
   try {
     networks = await Promise.all(stack.shards.map((url) => openFaultyNetwork(Number(new URL(url).port))));
     parts = await startParts((shards) => throughNetworks(shards, networks), rest.withElasticsearch, signal);
-    await parts.ready();
-    await torture({ seed, json, ...rest }, { history, report, parts, networks }, signal);
+    await unlessAborted(parts.ready(), signal);
+    await unlessAborted(torture({ seed, json, ...rest }, { history, report, parts, networks }, signal), signal);
   } catch (error) {
     if (!signal.aborted) report.addFindings([{ what: "the run itself failed", ids: [describe(error)] }]);
   } finally {

@@ -48,6 +48,8 @@ const MIN_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 1_200;
 const REACH_TIMEOUT_MS = 3_500;
 const REACH_POLL_MS = 25;
+/** To reach a step. */
+const MAX_ATTEMPTS = 2;
 /** Recovery takes up what is older than 2 s. */
 const RECOVERY_MS = 3_200;
 const MIN_HOLD_MS = 50;
@@ -97,7 +99,11 @@ export async function strikeAtSteps(ctx: StageContext, chance: Random, report: R
       if (ctx.signal.aborted) return;
       // A chance of its own for each: how one went must not change those that follow.
       const random = seededRandom(chance.between(0, 2 ** 31));
-      const hanging = await step.holdUp(ctx, random);
+      let hanging: Hanging | undefined;
+      for (let attempt = 0; attempt < MAX_ATTEMPTS && hanging === undefined; attempt += 1) {
+        await whenAllIsUp(ctx);
+        hanging = await step.holdUp(ctx, random);
+      }
       if (hanging === undefined) {
         report.stage(step.name, strike.name, "nothing", false);
         continue;
@@ -108,6 +114,16 @@ export async function strikeAtSteps(ctx: StageContext, chance: Random, report: R
       await hanging.release();
     }
   }
+}
+
+/** Other faults go on meanwhile: a step is only reached while the ledgers and the shards are there. */
+async function whenAllIsUp(ctx: StageContext): Promise<void> {
+  await reached(ctx, async () => {
+    if (ctx.ledgers.some(({ name }) => ctx.parts.identity(name) === undefined || ctx.parts.isStopped(name)))
+      return undefined;
+    const answers = await Promise.all(shardNumbers.map((shard) => ask(shard, "select 1")));
+    return answers.includes(undefined) ? undefined : true;
+  });
 }
 
 /** Every pair of a step and a strike, in such an order that each step has its turn before one has its second. */
