@@ -109,8 +109,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/cross-shard.ts`,
-        from: "  if (elsewhere.pendingAccountIds.length === 0) {",
-        to: "  if (elsewhere.pendingAccountIds.length >= 0) {",
+        from: "  let allPosted = true;\n",
+        to: "  let allPosted = true;\n  void submit(payer, closeCommand(transferId), PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);\n",
       },
     ],
   },
