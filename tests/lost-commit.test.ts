@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { connect, createServer, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { stackEnvironment } from "#infra/local/endpoints.ts";
-import { call } from "#lib/grpc-client.ts";
+import { call, readDetails } from "#lib/grpc-client.ts";
 import { CaptureHoldRequest, Hold_State, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { holdRequest } from "#tests/holds.ts";
 import { assertInvariants } from "#tests/invariants.ts";
@@ -79,6 +79,52 @@ test("a commit whose answer is lost is found by its key, and answered as the fir
   assert.equal(answer.response.balances[0]?.postedMinorUnits, 90n);
   assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 10n);
   assert.equal((await call(ledger, ledger.createTransfer, request)).position, answer.position);
+});
+
+test("a group whose commit is not answered is found by its keys; one whose commit is lost is made again", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  for (const [round, next] of (["lose the answer", "lose the commit"] as const).entries()) {
+    const transfers = [10n, 20n].map((amount) => ({
+      ...transferRequest(payer.accountId, payee.accountId, amount),
+      group: "both",
+    }));
+    [fault, lost] = [next, 0];
+    const { response } = await call(further.client, further.client.batchCreateTransfers, { transfers });
+    assert.equal(lost, 1);
+    const before = 100n - 30n * BigInt(round);
+    assert.deepEqual(
+      response.results.map(({ outcome, replayed }) => [
+        outcome?.$case === "transfer" ? outcome.value.balances[0]?.postedMinorUnits : outcome?.value.message,
+        replayed,
+      ]),
+      [
+        [before - 10n, false],
+        [before - 30n, false],
+      ],
+    );
+    assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 130n - before);
+    const again = await call(ledger, ledger.batchCreateTransfers, { transfers });
+    assert.deepEqual(
+      again.response.results,
+      response.results.map((result) => ({ ...result, replayed: true })),
+    );
+  }
+});
+
+test("a refused group whose commit is not answered is found refused by its keys", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  const transfers = [10n, 91n].map((amount) => ({
+    ...transferRequest(payer.accountId, payee.accountId, amount),
+    group: "both",
+  }));
+  [fault, lost] = ["lose the answer", 0];
+  const { response } = await call(further.client, further.client.batchCreateTransfers, { transfers });
+  assert.equal(lost, 1);
+  const reasons = response.results.map(({ outcome }) =>
+    outcome?.$case === "error" ? readDetails(outcome.value).info?.reason : "POSTED",
+  );
+  assert.deepEqual(reasons, ["GROUP_REFUSED", "INSUFFICIENT_FUNDS"]);
+  assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 0n);
 });
 
 test("a commit that is lost on its way is made again", async () => {

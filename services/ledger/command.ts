@@ -25,7 +25,11 @@ export type LedgerCommand =
   | VoidHoldCommand
   | ExpireHoldCommand
   | NoteReversedCommand
-  | CloseRefundsCommand;
+  | CloseRefundsCommand
+  | GroupCommand;
+
+/** What is decided by itself. */
+export type SingleCommand = Exclude<LedgerCommand, GroupCommand>;
 
 /** An account by its id, and by the UUID that Postgres knows it by. */
 export interface AccountName {
@@ -181,6 +185,15 @@ export interface CloseRefundsCommand extends CommandBase {
   readonly postingIndexes: readonly number[];
 }
 
+/** Transfers of which all are made, or none: evaluate-group.ts. */
+export interface GroupCommand extends CommandBase {
+  readonly kind: "group";
+  /** The members have keys. */
+  readonly key: undefined;
+  /** All of one bucket, in their order. */
+  readonly members: readonly TransferCommand[];
+}
+
 /** What a command that was carried out has to say. */
 export type CommandAnswer =
   | { readonly kind: "transfer"; readonly transfer: PostedTransfer }
@@ -190,6 +203,8 @@ export type CommandAnswer =
   | { readonly kind: "hold"; readonly hold: HoldSnapshot }
   | { readonly kind: "legs"; readonly legs: readonly LockedLeg[] }
   | { readonly kind: "decision"; readonly committed: boolean }
+  /** One outcome per member, in order; all are done or all refused. */
+  | { readonly kind: "group"; readonly members: readonly CommandOutcome[] }
   | { readonly kind: "none" };
 
 /** What became of a command. */

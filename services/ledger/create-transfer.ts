@@ -1,4 +1,5 @@
 import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import { malformed } from "#lib/refusal.ts";
 import type { CreateTransferRequest, Transfer } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { COMMAND_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";
 import { answerTransfer, CREATE_TRANSFER, makeTransfer } from "#services/ledger/make-transfer.ts";
@@ -6,6 +7,7 @@ import { parseTransfer } from "#services/ledger/parse-transfer.ts";
 
 export async function createTransfer(ctx: Context, request: CreateTransferRequest, call: Call): Promise<Transfer> {
   const idempotencyKey = idempotencyKeyOf(call, request.idempotencyKey);
+  if (request.group !== "") throw malformed([{ field: "group", description: "is for BatchCreateTransfers only" }]);
   const made = await makeTransfer(ctx, {
     parsed: parseTransfer(request),
     caller: call.caller,

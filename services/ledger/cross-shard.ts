@@ -190,6 +190,15 @@ export async function decideAndPost(
     release(command.transferId, remotes);
     throw error;
   }
+  return postDecided(ctx, prepared, outcome);
+}
+
+/** Posts what is elsewhere of a transfer that was made, or gives its room back. */
+export async function postDecided(
+  ctx: Context,
+  { handle, command, remotes, lane, deadlineMs }: PreparedTransfer,
+  outcome: CommandOutcome,
+): Promise<MadeTransfer> {
   const position = outcome.kind === "done" ? eventPosition(handle, outcome.eventNumber) : undefined;
   const made = (elsewhere: ElsewhereOfTransfer) => ({ outcome, command, elsewhere, position });
   // What became of it is found out by recovery, which asks the shard.
@@ -287,7 +296,7 @@ function eventPosition(handle: ShardHandle, number: bigint | undefined): Positio
 }
 
 /** Gives the room back without being waited for; what fails is left to recovery. */
-function release(transferId: string, remotes: readonly RemotePart[]): void {
+export function release(transferId: string, remotes: readonly RemotePart[]): void {
   for (const part of remotes) {
     const command = releaseCommand(transferId, { legs: part.legs, quoteId: part.quote?.quoteId });
     void submit(part.handle, command, PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);

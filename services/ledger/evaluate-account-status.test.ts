@@ -1,54 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { idGenerator, parseId } from "#lib/ids.ts";
 import { AccountChanged } from "#proto/ledgermesh/ledger/v1/events.ts";
 import { Account_Status } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import type { Batch } from "#services/ledger/batch.ts";
 import type { AccountChange } from "#services/ledger/command.ts";
 import { commandKey } from "#services/ledger/command-key.ts";
 import { setAccountStatus } from "#services/ledger/evaluate-account-status.ts";
 import type { LockedAccount } from "#services/ledger/transfer.ts";
-
-const NOW_MS = Date.UTC(2026, 10, 21);
-const newId = idGenerator(() => NOW_MS);
+import { batchOf, lockedAccount } from "#tests/evaluation.ts";
 
 function evaluate(change: AccountChange, state: Partial<LockedAccount>, reason = "") {
-  const id = newId("acct", 7);
-  const account: LockedAccount = {
-    id,
-    uuid: parseId(id)?.uuid as string,
-    ownerId: "",
-    currency: "EUR",
-    kind: "WALLET",
-    status: "ACTIVE",
-    postedMinorUnits: 0n,
-    heldMinorUnits: 0n,
-    floorMinorUnits: 0n,
-    version: 4n,
-    entrySequence: 0n,
-    lastPostTimeMs: Number.NEGATIVE_INFINITY,
-    lastEffectiveTimeMs: Number.NEGATIVE_INFINITY,
-    reference: "",
-    preparedDebitMinorUnits: 0n,
-    preparedCreditMinorUnits: 0n,
-    touched: false,
-    ...state,
-  };
-  const batch: Batch = {
-    nowMs: NOW_MS,
-    accounts: new Map([[id, account]]),
-    decisions: new Map(),
-    holds: new Map(),
-    legs: new Map(),
-    refunds: new Map(),
-    originals: new Map(),
-    quotes: new Map(),
-    rates: new Map(),
-    newRates: [],
-    transfers: [],
-    entries: [],
-    events: [],
-  };
+  const account = lockedAccount({ postedMinorUnits: 0n, version: 4n, ...state }, 7);
+  const batch = batchOf([account]);
   const key = commandKey({
     bucket: 7,
     caller: "local",

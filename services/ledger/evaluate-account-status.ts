@@ -2,7 +2,7 @@ import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts
 import type { AccountChange, SetAccountStatusCommand } from "#services/ledger/command.ts";
 import { encodeAccountSnapshot } from "#services/ledger/encode-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import { type LockedAccount, TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
+import { type LockedAccount, SYSTEM_PREFIX, TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
 
 /**
  * The status of an account:
@@ -21,7 +21,6 @@ const MOVES: Readonly<Record<AccountChange, { from: readonly string[]; to: strin
   unfreeze: { from: ["FROZEN"], to: "ACTIVE", done: "unfrozen" },
   close: { from: ["ACTIVE", "FROZEN"], to: "CLOSED", done: "closed" },
 };
-const SYSTEM_PREFIX = "system:";
 
 /** Decides a change of status under the account's lock: every transfer of the shard comes either before it or after it. */
 export function setAccountStatus(command: SetAccountStatusCommand, batch: Batch): Evaluation {

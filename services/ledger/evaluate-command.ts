@@ -1,5 +1,5 @@
 import type { Batch, Evaluation } from "#services/ledger/batch.ts";
-import type { LedgerCommand } from "#services/ledger/command.ts";
+import type { SingleCommand } from "#services/ledger/command.ts";
 import { setAccountStatus } from "#services/ledger/evaluate-account-status.ts";
 import { abortTransfer, closeDecision } from "#services/ledger/evaluate-decision.ts";
 import { evaluateCreateHold, evaluateExpireHold, evaluateVoidHold } from "#services/ledger/evaluate-hold.ts";
@@ -10,7 +10,7 @@ import { closeRefunds, noteReversed } from "#services/ledger/evaluate-reversal.t
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
 
 /** Decides a command against the locked rows, and changes them when it is carried out. Pure: no clock, no database. */
-export function evaluateCommand(command: LedgerCommand, batch: Batch): Evaluation {
+export function evaluateCommand(command: SingleCommand, batch: Batch): Evaluation {
   switch (command.kind) {
     case "transfer":
       return evaluateTransfer(command, batch);

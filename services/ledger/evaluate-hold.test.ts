@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { idGenerator, idToUuid } from "#lib/ids.ts";
 import { MAX_MINOR_UNITS, MIN_MINOR_UNITS } from "#lib/money.ts";
 import type { Batch, Evaluation } from "#services/ledger/batch.ts";
-import type { LedgerCommand } from "#services/ledger/command.ts";
+import type { SingleCommand } from "#services/ledger/command.ts";
 import { commandKey } from "#services/ledger/command-key.ts";
 import { evaluateCommand } from "#services/ledger/evaluate-command.ts";
 import { DEFAULT_HOLD_MS, MAX_HOLD_MS } from "#services/ledger/evaluate-hold.ts";
@@ -75,7 +75,7 @@ function world(...changes: Partial<LockedAccount>[]): World {
 const base = { key: KEY, name: "n", weight: 1, accounts: [] };
 
 /** Answers `DONE` or the reason of the refusal, and whether it would not be remembered under its key. */
-function run({ batch }: World, command: LedgerCommand): string {
+function run({ batch }: World, command: SingleCommand): string {
   const evaluation: Evaluation = evaluateCommand(command, batch);
   if (evaluation.kind === "done") return "DONE";
   return evaluation.remembered ? evaluation.refusal.reason : `${evaluation.refusal.reason}, not remembered`;

@@ -20,7 +20,10 @@ function recorder(
       if (options.fail === true) throw new Error("the database is gone");
       return batch.map((command) => `done ${command}`);
     },
-    keyOf: (command) => command.split("#")[0] as string,
+    keysOf: (command) => {
+      const [key = "", ...more] = (command.split("#")[0] as string).split("+");
+      return more.length === 0 ? key : [key, ...more];
+    },
     weightOf: (command) => Number(command.split("=")[1] ?? 1),
     breaksLane: (outcome) => outcome.startsWith("done broken"),
     maxBatch: options.maxBatch ?? 1000,
@@ -77,6 +80,19 @@ test("a key appears once in a batch, and its twin comes after it", async () => {
   assert.deepEqual(
     written.batches.flat().filter((command) => command.startsWith("k#")),
     ["k#1", "k#2", "k#3"],
+  );
+});
+
+test("a command with several keys meets none of them twice in a batch, and takes no key without the others", async () => {
+  const { commit, written } = recorder();
+  const commands = ["a", "b+c", "c+d", "d", "b#2", "e"];
+  await Promise.all(
+    commands.map((command, index) => commit.submit(command, { ...one, name: `lane ${index}` }, later())),
+  );
+  // Which of two lanes comes first is their turn.
+  assert.deepEqual(
+    written.batches.map((commands) => new Set(commands)),
+    [new Set(["a", "b+c", "d", "e"]), new Set(["b#2", "c+d"])],
   );
 });
 

@@ -3,7 +3,7 @@
  *
  * No timer: an idle shard writes a single command at once. Bounded: beyond `maxQueued` a command is refused. Fair: lanes (the
  * single calls of a caller, or one batch call) take turns. An idempotency key appears once in a batch: its twin waits
- * for the next batch and finds the first answered.
+ * for the next batch and finds the first answered. A command may have several keys.
  *
  * A batch call's lane is ordered: its commands are made in their order, and when one is not made for no fault of its own
  * (the shard was away), those behind it are not made either, so that repeating the call meets the same order again.
@@ -15,8 +15,8 @@
 export interface GroupCommitOptions<Command, Outcome> {
   /** Writes a batch; one outcome per command, in order. A rejection is the answer to every command of the batch. */
   readonly write: (batch: readonly Command[]) => Promise<readonly Outcome[]>;
-  /** What must not appear twice in a batch. */
-  readonly keyOf: (command: Command) => string;
+  /** What must not appear twice in a batch: one for most commands. */
+  readonly keysOf: (command: Command) => string | readonly string[];
   /** How much of a batch a command takes, 1 or more. */
   readonly weightOf: (command: Command) => number;
   /** A batch holds so many commands at most, and stops at so much weight. */
@@ -106,13 +106,11 @@ export function groupCommit<Command, Outcome>(
     const end = Math.min(lane.tickets.length, lane.next + LANE_QUANTUM);
     for (; lane.next < end && hasRoom(batch); lane.next += 1) {
       const ticket = lane.tickets[lane.next] as Ticket<Command, Outcome>;
-      const key = options.keyOf(ticket.command);
-      if (batch.keys.has(key)) {
+      if (!takeKeys(options.keysOf(ticket.command), batch.keys)) {
         if (ticket.lane.ordered) break;
         batch.twins.push(ticket);
         continue;
       }
-      batch.keys.add(key);
       batch.tickets.push(ticket);
       batch.weight += options.weightOf(ticket.command);
     }
@@ -122,6 +120,18 @@ export function groupCommit<Command, Outcome>(
     if (lane.next < COMPACT_TICKETS) return;
     lane.tickets = lane.tickets.slice(lane.next);
     lane.next = 0;
+  }
+
+  /** Adds the keys, unless one of them is there already; answers whether it did. */
+  function takeKeys(keys: string | readonly string[], taken: Set<string>): boolean {
+    if (typeof keys === "string") {
+      if (taken.has(keys)) return false;
+      taken.add(keys);
+      return true;
+    }
+    if (keys.some((key) => taken.has(key))) return false;
+    for (const key of keys) taken.add(key);
+    return true;
   }
 
   function putFirst(ticket: Ticket<Command, Outcome>): void {

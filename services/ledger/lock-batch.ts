@@ -2,7 +2,7 @@ import type { Client } from "pg";
 import { bucketOfUuid, idToUuid, uuidToId } from "#lib/ids.ts";
 import { bytesArray, plainArray } from "#lib/sql-arrays.ts";
 import type { Batch, Decision } from "#services/ledger/batch.ts";
-import type { CommandKey, LedgerCommand } from "#services/ledger/command.ts";
+import type { CommandKey, LedgerCommand, SingleCommand } from "#services/ledger/command.ts";
 import { keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
 import {
   type BalanceColumn,
@@ -52,7 +52,8 @@ export interface KnownKey {
 }
 
 /** Begins a transaction and leaves it open, with the batch's keys taken and its rows locked. */
-export async function lockBatch(db: Client, commands: readonly LedgerCommand[]): Promise<LockedBatch> {
+export async function lockBatch(db: Client, batchCommands: readonly LedgerCommand[]): Promise<LockedBatch> {
+  const commands = singleCommands(batchCommands);
   const keys = commands
     .flatMap(({ key }) => (key === undefined ? [] : [key]))
     .sort((a, b) => (a.text < b.text ? -1 : 1));
@@ -101,6 +102,17 @@ export async function lockBatch(db: Client, commands: readonly LedgerCommand[]):
   return { batch, claimed, known: taken.length === 0 ? new Map() : await readKnownKeys(db, taken) };
 }
 
+/** The commands with the members of groups in their place. */
+function singleCommands(commands: readonly LedgerCommand[]): readonly SingleCommand[] {
+  return commands.every(isSingle)
+    ? commands
+    : commands.flatMap<SingleCommand>((command) => (command.kind === "group" ? command.members : [command]));
+}
+
+function isSingle(command: LedgerCommand): command is SingleCommand {
+  return command.kind !== "group";
+}
+
 /** Rows beside accounts that a command may read or write, by their ids. */
 interface Needs {
   readonly decisionOf?: string;
@@ -112,7 +124,7 @@ interface Needs {
   readonly refundsOf?: string;
 }
 
-function needsOf(command: LedgerCommand): Needs {
+function needsOf(command: SingleCommand): Needs {
   switch (command.kind) {
     case "transfer":
       return needsOfTransfer(command);

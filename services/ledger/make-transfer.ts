@@ -79,22 +79,40 @@ export async function makeTransfer(ctx: Context, order: TransferOrder): Promise<
   return submitTransfer(ctx, prepared, await prepareElsewhere(prepared));
 }
 
-/** Decides where, and resolves system accounts; opens those that do not exist yet. Rejects with a Refusal. */
-export async function prepareTransfer(ctx: Context, order: TransferOrder): Promise<PreparedTransfer> {
+/** Where a transfer is decided and written: where its first debit account is, or its group's. */
+export interface Home {
+  readonly handle: ShardHandle;
+  readonly bucket: number;
+}
+
+/**
+ * Decides where, and resolves system accounts; opens those that do not exist yet. Rejects with a Refusal. `home` is given
+ * for the member of a group.
+ */
+export async function prepareTransfer(ctx: Context, order: TransferOrder, home?: Home): Promise<PreparedTransfer> {
   const deadlineMs = performance.now() + order.timeoutMs;
   const postings = await resolvePostings(ctx, order.parsed);
   for (const [index, { debit, credit }] of postings.entries()) {
     if (debit.uuid === credit.uuid) throw refusals.debitIsCredit(index, debit.id);
   }
-  const [first] = postings;
-  if (first === undefined) throw new Error("a transfer without postings was not refused");
-  const handle = ctx.shardOf(shardOfBucket(ctx.map, bucketOfUuid(first.debit.uuid)));
-  const command = await toCommand(ctx, order, postings, handle);
+  const { handle, bucket } = home ?? homeOf(ctx, postings);
+  const command = await toCommand(ctx, order, postings, handle, bucket);
   const remotes = command.crossShard ? await remoteParts(ctx, handle, command, postings) : NO_REMOTES;
   return { handle, command, remotes, lane: order.lane, deadlineMs };
 }
 
 const NO_REMOTES: readonly RemotePart[] = [];
+
+/** Where a transfer by itself is decided, or a group that begins with it. Rejects with a Refusal. */
+export async function homeOfOrder(ctx: Context, { parsed }: TransferOrder): Promise<Home> {
+  return homeOf(ctx, await resolvePostings(ctx, parsed));
+}
+
+function homeOf(ctx: Context, [first]: readonly ResolvedPosting[]): Home {
+  if (first === undefined) throw new Error("a transfer without postings was not refused");
+  const bucket = bucketOfUuid(first.debit.uuid);
+  return { handle: ctx.shardOf(shardOfBucket(ctx.map, bucket)), bucket };
+}
 
 /**
  * Queues it at once: transfers of one lane are made in the order in which this was called. With legs on other shards,
@@ -145,9 +163,8 @@ async function toCommand(
   order: TransferOrder,
   postings: readonly ResolvedPosting[],
   handle: ShardHandle,
+  bucket: number,
 ): Promise<TransferCommand> {
-  const [first] = postings as readonly [ResolvedPosting];
-  const bucket = bucketOfUuid(first.debit.uuid);
   const { type, memo, metadata, effectiveTimeMs, fingerprint } = order.parsed;
   const transferId = ctx.newId("xfer", bucket);
   const transferUuid = idToUuid(transferId);
@@ -161,6 +178,7 @@ async function toCommand(
     makes: "xfer",
   });
   const local = await localPostings(ctx, handle, postings);
+  const [first] = postings as readonly [ResolvedPosting];
   const quoteId = order.links?.quoteId;
   const quote =
     quoteId === undefined
@@ -173,7 +191,8 @@ async function toCommand(
     kind: "transfer",
     key,
     name: key.text,
-    weight: local.length,
+    // The member of a group may have nothing here.
+    weight: Math.max(local.length, 1),
     accounts: local.flatMap(({ debit, credit }) => [debit, credit]),
     transferId,
     transferUuid,

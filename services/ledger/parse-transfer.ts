@@ -3,7 +3,7 @@ import { parseId } from "#lib/ids.ts";
 import type { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { AccountName } from "#services/ledger/command.ts";
 import { canonicalHash } from "#services/ledger/command-key.ts";
-import { TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
+import { SYSTEM_PREFIX, TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
 
 /** What a caller says of a transfer. */
 export interface TransferTexts {
@@ -33,7 +33,6 @@ export type ParsedAccount =
 
 export const MAX_POSTINGS = 100;
 export const MAX_MEMO_CHARACTERS = 140;
-const SYSTEM_PREFIX = "system:";
 const SYSTEM_PATTERN = /^system:[a-z][a-z0-9_]{0,55}$/;
 const DEFAULT_TYPE = "transfer";
 

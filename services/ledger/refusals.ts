@@ -253,6 +253,15 @@ export const refusals = {
       { account_ids: accountIds.join(",") },
     ),
 
+  /** Another member of the group: `at` counts from 0 within the group. */
+  groupRefused: (at: number, key: string, reason: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "GROUP_REFUSED",
+      `Nothing of the group was made: its member ${at} (idempotency key ${key}) is refused with ${reason}.`,
+      { member_index: at.toString(), member_idempotency_key: key, member_reason: reason },
+    ),
+
   effectiveTimeNotMonotonic: (accountId: string, last: Date) =>
     refuse(
       "FAILED_PRECONDITION",

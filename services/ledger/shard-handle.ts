@@ -57,7 +57,7 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
     commands: groupCommit<LedgerCommand, CommandOutcome>({
       ...bounds,
       write: (batch) => measured("commands", batch.length, () => writeBatch(shard, commandWriter, log, batch)),
-      keyOf: ({ name }) => name,
+      keysOf: (command) => (command.kind === "group" ? command.members.map(({ name }) => name) : command.name),
       weightOf: ({ weight }) => weight,
       unknown: () => ({ kind: "unknown" }),
       breaksLane,
@@ -65,7 +65,7 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
     accounts: groupCommit<OpenAccountCommand, AccountOutcome>({
       ...bounds,
       write: (batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch)),
-      keyOf: ({ key }) => key.text,
+      keysOf: ({ key }) => key.text,
       weightOf: () => 1,
       unknown: () => ({ kind: "unknown" }),
       breaksLane,

@@ -11,6 +11,8 @@ import type { Reversal } from "#services/ledger/reversal.ts";
 
 /** Of the account, one per shard and currency, through which money goes to another shard. Nobody else may use it. */
 export const TRANSIT_REFERENCE = "system:transit";
+/** What the reference of every system account begins with. */
+export const SYSTEM_PREFIX = "system:";
 
 /** A posting as it was asked for, every id resolved. */
 export interface PostingLine {
