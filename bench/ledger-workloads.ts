@@ -4,10 +4,10 @@ import { type Line, type Measured, measureInTurns, toRow } from "#bench/lines.ts
 import { BATCHES_IN_FLIGHT, measureBatches } from "#bench/measure-batches.ts";
 import { median, perSecond, summarize } from "#bench/measurement.ts";
 import { ledgerMemoryRow } from "#bench/memory.ts";
-import { type DrawPair, hotPairs, uniformPairs } from "#bench/pairs.ts";
+import { type DrawPair, hotPairs, pairsBetween, uniformPairs } from "#bench/pairs.ts";
 import { openRawLine, RAW_CONNECTIONS, type RawKind, type RawLine } from "#bench/raw-line.ts";
 import type { Row } from "#bench/table.ts";
-import { checkDurable, checkShards, countTransfers } from "#bench/verify.ts";
+import { checkDurable, checkShards, countCrossShardTransfers, countTransfers } from "#bench/verify.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
 import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
@@ -23,6 +23,7 @@ export const LEDGER_WORKLOADS = [
   "batch",
   "raw-batch-hot",
   "batch-hot",
+  "cross-shard",
 ];
 
 const ACCOUNTS = 10_000;
@@ -43,8 +44,9 @@ export async function runLedgerWorkloads(harness: Harness): Promise<Row[]> {
   await checkDurable(stack.shards);
   const ledger = openClient(LedgerServiceClient, stack.ledger);
   try {
-    say(`funding ${ACCOUNTS} accounts on shard 1`);
+    say(`funding ${ACCOUNTS} accounts on shard 1, and as many on shard 2`);
     const accountIds = await fundAccounts(ledger, ACCOUNTS, [1], stack.shards.length);
+    const elsewhere = await fundAccounts(ledger, ACCOUNTS, [2], stack.shards.length);
     const [first = "", second = ""] = accountIds;
     const { response } = await call(ledger, ledger.createTransfer, transferRequest(first, second, 1n));
     const raw = await openRawLine(stack.shards[0] as string, accountIds, response.transferId);
@@ -52,6 +54,7 @@ export async function runLedgerWorkloads(harness: Harness): Promise<Row[]> {
       ...uniformLines(harness, raw, uniformPairs(accountIds)),
       ...hotLines(harness, raw, hotPairs(accountIds)),
       ...batchLines(harness, ledger, raw, uniformPairs(accountIds), hotPairs(accountIds)),
+      crossShardLine(harness, pairsBetween(accountIds, elsewhere)),
     ];
     const measured = await measureInTurns(harness, lines);
     say("checking: sums, balances against entries, everything published");
@@ -109,6 +112,15 @@ function batchLines(
     rawLine(harness, "raw-batch-hot", RAW_BATCH_HOT, raw, "batch", hot),
     batches("batch-hot", BATCH_HOT, hot, RAW_BATCH_HOT),
   ];
+}
+
+/** Debit on shard 1, credit on shard 2: answered when both are posted, and counted on both. */
+function crossShardLine(harness: Harness, draw: DrawPair): Line {
+  return {
+    ...unaryLine(harness, "cross-shard", `unary gRPC, ${CALLERS} callers, from shard 1 to shard 2`, draw),
+    count: () => countCrossShardTransfers(harness.stack.shards),
+    atLeast: { times: 0.4, of: [UNARY] },
+  };
 }
 
 function rawLine({ seconds }: Harness, only: string, name: string, raw: RawLine, kind: RawKind, draw: DrawPair): Line {

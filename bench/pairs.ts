@@ -17,6 +17,11 @@ export function hotPairs([hot, ...payers]: readonly string[]): DrawPair {
   return () => [randomOf(payers), hot as string];
 }
 
+/** From one group to another, such as those of two shards. */
+export function pairsBetween(payers: readonly string[], payees: readonly string[]): DrawPair {
+  return () => [randomOf(payers), randomOf(payees)];
+}
+
 function randomOf(accountIds: readonly string[]): string {
   return accountIds[Math.floor(Math.random() * accountIds.length)] as string;
 }

@@ -5,6 +5,7 @@ import type { Measurement } from "#bench/measurement.ts";
 /** What must hold for figures to count: nothing lost, nothing doubled, nothing unpublished. */
 
 const PUBLISHED_WITHIN_MS = 60_000;
+const FINISHED_WITHIN_MS = 60_000;
 const POLL_MS = 200;
 
 /** Rows of which there is one for each transfer that was made: what they are, and how many there are now. */
@@ -14,6 +15,27 @@ export type Written = Readonly<Record<string, number>>;
 export async function countTransfers(shards: readonly string[]): Promise<Written> {
   const counts = await onEach(shards, "select count(*) as value from ledger.transfers");
   return { transfers: counts.reduce((sum, count) => sum + Number(count), 0) };
+}
+
+/** The same of transfers that go from one shard to another: both parts are counted, once nothing is half way. */
+export async function countCrossShardTransfers(shards: readonly string[]): Promise<Written> {
+  await waitUntilFinished(shards);
+  const legs = await onEach(shards, "select count(*) as value from ledger.remote_legs where state = 'POSTED'");
+  return {
+    ...(await countTransfers(shards)),
+    "posted legs": legs.reduce((sum, count) => sum + Number(count), 0),
+  };
+}
+
+/** Waits until no transfer between shards is half way. */
+function waitUntilFinished(shards: readonly string[]): Promise<void> {
+  return waitUntilNone(
+    shards,
+    `select (select count(*) from ledger.remote_legs where state = 'PREPARED')
+          + (select count(*) from ledger.decisions where state = 'COMMITTED') as value`,
+    FINISHED_WITHIN_MS,
+    "transfers between shards are half way",
+  );
 }
 
 /** Throws when a call failed, or when not exactly the acknowledged transfers were written. */
@@ -29,8 +51,19 @@ export function checkMeasurement(name: string, measurement: Measurement, before:
   }
 }
 
-/** Throws when a shard does not sum to zero, has an account that differs from its entries, or an unpublished event. */
+/**
+ * Throws when a shard does not sum to zero, has an account that differs from its entries, or an unpublished event, when a
+ * transfer stays half way between shards, or when their transit accounts do not cancel out.
+ */
 export async function checkShards(shards: readonly string[]): Promise<void> {
+  await waitUntilFinished(shards);
+  const transit = await onEach(
+    shards,
+    "select coalesce(sum(posted_minor_units), 0) as value from ledger.accounts where reference = 'system:transit'",
+  );
+  if (transit.reduce((sum, amount) => sum + BigInt(amount), 0n) !== 0n) {
+    throw new Error(`nothing is under way between the shards, but transit is ${transit.join(", ")} per shard`);
+  }
   const unequal = await onEach(
     shards,
     `select count(*) as value
@@ -53,16 +86,23 @@ export async function checkShards(shards: readonly string[]): Promise<void> {
   await waitUntilPublished(shards);
 }
 
-async function waitUntilPublished(shards: readonly string[]): Promise<void> {
-  const deadlineMs = Date.now() + PUBLISHED_WITHIN_MS;
+function waitUntilPublished(shards: readonly string[]): Promise<void> {
+  return waitUntilNone(
+    shards,
+    "select h.sequence - c.number as value from ledger.shard_head h join relay.cursor c using (shard)",
+    PUBLISHED_WITHIN_MS,
+    "events are unpublished",
+  );
+}
+
+/** Waits until a count is zero on every shard; throws `what` there is when that takes too long. */
+async function waitUntilNone(shards: readonly string[], query: string, withinMs: number, what: string): Promise<void> {
+  const deadlineMs = Date.now() + withinMs;
   for (;;) {
-    const waiting = await onEach(
-      shards,
-      "select h.sequence - c.number as value from ledger.shard_head h join relay.cursor c using (shard)",
-    );
-    if (waiting.every((events) => events === "0")) return;
+    const counts = await onEach(shards, query);
+    if (counts.every((count) => count === "0")) return;
     if (Date.now() > deadlineMs) {
-      throw new Error(`events are unpublished after ${PUBLISHED_WITHIN_MS / 1000} s: ${waiting.join(", ")} per shard`);
+      throw new Error(`${what} after ${withinMs / 1000} s: ${counts.join(", ")} per shard`);
     }
     await sleep(POLL_MS);
   }
