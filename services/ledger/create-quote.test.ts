@@ -37,10 +37,10 @@ test("a quote fixes the sold or the bought amount at the rate less the spread, f
   // 1 JPY is worth 0.666 of a minor unit; 2 are worth 1.33.
   assert.deepEqual([bought.sellMinorUnits, bought.buyMinorUnits, bought.residueMinorUnits], [2n, 1n, 0n]);
 
-  await setRate("KWD", "JPY", "487.25");
+  await setRate("OMR", "KRW", "487.25");
   const { response: residue } = await quote({
-    sellCurrency: "JPY",
-    buyCurrency: "KWD",
+    sellCurrency: "KRW",
+    buyCurrency: "OMR",
     amount: { $case: "buyMinorUnits", value: 11n },
   });
   assert.deepEqual(
