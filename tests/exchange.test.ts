@@ -20,6 +20,7 @@ import {
   readAccount,
   shardNumbers,
   stackName,
+  transfer,
 } from "#tests/stack.ts";
 
 /** Exchange over several shards and processes. */
@@ -149,6 +150,34 @@ test("a quote whose conversion is committed is used in the end, also when nobody
     await eventually(async () => (await decision()) === "CLOSED", "the decision is closed again");
     assert.equal((await readQuote(quote.quoteId)).transferId, response.transferId);
   }
+});
+
+test("a decision is not closed before its quote is used", async () => {
+  await setRate("GBP", "USD", "1.3105", 20);
+  const payer = await openFunded(2_000n, { currency: "GBP" });
+  const [payee, quote] = [await openAccount({ currency: "USD" }), await quoteOn(3)];
+  const conversion = (await convert(quote.quoteId, payer.accountId, payee.accountId)).response;
+  const far = await openAccount({ currency: "GBP" }, 3);
+  const other = (await transfer(payer.accountId, far.accountId, 1n, { currency: "GBP" })).response;
+  const [uuid, otherUuid] = [idToUuid(conversion.transferId), idToUuid(other.transferId)];
+  const states = async () => {
+    const { rows } = await postgres(1).query<{ state: string }>(
+      "select state from ledger.decisions where transfer_id = any ($1) order by transfer_id",
+      [[uuid, otherUuid]],
+    );
+    return rows.map(({ state }) => state).join();
+  };
+  await eventually(async () => (await states()) === "CLOSED,CLOSED", "both are closed");
+  // Reserved by a clock that recovery does not reach.
+  await changeQuote(quote.quoteId, "state = 'RESERVED', reserved_at = clock_timestamp() + interval '1 h'");
+  await postgres(1).query(
+    "update ledger.decisions set state = 'COMMITTED', decided_at = clock_timestamp() - interval '1 h' where transfer_id = any ($1)",
+    [[uuid, otherUuid]],
+  );
+  await eventually(async () => (await states()) === "COMMITTED,CLOSED", "the one without a quote is closed again");
+  await changeQuote(quote.quoteId, "reserved_at = clock_timestamp() - interval '3 s'");
+  await eventually(async () => (await states()) === "CLOSED,CLOSED", "the other one follows");
+  assert.equal((await readQuote(quote.quoteId)).state, Quote_State.USED);
 });
 
 test("a quote whose shard is away is not to be had, and nothing has happened; other quotes are", async () => {

@@ -3,7 +3,7 @@ import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import type { AccountName, PostLegsCommand, PrepareLegsCommand, ReleaseLegsCommand } from "#services/ledger/command.ts";
 import { encodeLegPosted } from "#services/ledger/encode-transfer.ts";
-import { refuseClaim, reopenQuote, reserveQuote, useQuote } from "#services/ledger/evaluate-quote.ts";
+import { refuseClaim, reopenQuote, reserveQuote, useReservedQuote } from "#services/ledger/evaluate-quote.ts";
 import { balanceAfter, enterPosting, stampAccounts } from "#services/ledger/evaluate-transfer.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import type { LockedLeg, RemoteLeg } from "#services/ledger/remote-leg.ts";
@@ -97,7 +97,7 @@ export function postLegs({ transferId, transitOf, quoteId }: PostLegsCommand, ba
   const legs = batch.legs.get(transferId) ?? [];
   const [first] = legs;
   if (quoteId !== undefined) {
-    useQuote({ quoteId, transferId }, batch);
+    useReservedQuote({ quoteId, transferId }, batch);
     if (first === undefined) return { kind: "done", answer: { kind: "legs", legs }, event: undefined };
   }
   if (first === undefined || legs.some(({ state }) => state === "RELEASED")) {

@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Batch } from "#services/ledger/batch.ts";
-import { refuseClaim, reopenQuote, reserveQuote, useQuote } from "#services/ledger/evaluate-quote.ts";
+import {
+  refuseClaim,
+  reopenQuote,
+  reserveQuote,
+  useOpenQuote,
+  useReservedQuote,
+} from "#services/ledger/evaluate-quote.ts";
 import type { LockedQuote, QuoteClaim } from "#services/ledger/quote.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 21);
@@ -84,7 +90,7 @@ test("whatever the order of steps, repeated ones included, one transfer uses the
   const steps = fc.array(
     fc.record({
       transferId: fc.constantFrom("xfer_1", "xfer_2", "xfer_3"),
-      step: fc.constantFrom("reserve", "use", "reopen"),
+      step: fc.constantFrom("reserve", "use", "use here", "reopen"),
     }),
     { maxLength: 30 },
   );
@@ -100,11 +106,16 @@ test("whatever the order of steps, repeated ones included, one transfer uses the
           if (refuseClaim(claim, batch) === undefined) reserveQuote(claim, batch);
           else assert.notEqual(holder ?? transferId, transferId);
         } else if (step === "use") {
-          // A transfer is committed only when it had the claim: anything else is a broken protocol.
-          if (holder === undefined || holder === transferId) {
-            useQuote(claim, batch);
+          // A transfer is committed only when it has the claim: anything else is a broken protocol.
+          if (holder === transferId) {
+            useReservedQuote(claim, batch);
             user ??= transferId;
-          } else assert.throws(() => useQuote(claim, batch), /is that of/);
+          } else assert.throws(() => useReservedQuote(claim, batch), /has not reserved/);
+        } else if (step === "use here") {
+          if (quote.state === "OPEN") {
+            useOpenQuote(claim, batch);
+            user = transferId;
+          } else assert.throws(() => useOpenQuote(claim, batch), /was to use it/);
         } else if (user === transferId) assert.throws(() => reopenQuote(claim, batch), /was to give it back/);
         else reopenQuote(claim, batch);
         if (user !== undefined) assert.deepEqual([quote.state, quote.transferId], ["USED", user]);
@@ -121,7 +132,7 @@ test("a row is written when it has changed, and one that the batch has made stay
   reserveQuote(claimOf("xfer_1"), batchOf(quote));
   assert.equal(quote.row, "changed");
   const made = quoteOf({ row: "new" });
-  useQuote(claimOf("xfer_1"), batchOf(made));
+  useOpenQuote(claimOf("xfer_1"), batchOf(made));
   assert.deepEqual([made.row, made.state], ["new", "USED"]);
-  assert.throws(() => useQuote(claimOf("xfer_1"), batchOf(undefined)), /not there any more/);
+  assert.throws(() => useReservedQuote(claimOf("xfer_1"), batchOf(undefined)), /not there any more/);
 });

@@ -98,11 +98,22 @@ export function reserveQuote({ quoteId, transferId }: QuoteClaim, batch: Batch):
   change(quote, "RESERVED", transferId);
 }
 
-/** The payer's shard has committed, or does so with this. Harmless when it is done twice. */
-export function useQuote({ quoteId, transferId }: Pick<QuoteClaim, "quoteId" | "transferId">, batch: Batch): void {
+/** In the commit of the payer's shard, which is the quote's; `refuseClaim` had nothing against it. */
+export function useOpenQuote({ quoteId, transferId }: QuoteClaim, batch: Batch): void {
   const quote = lockedQuote(quoteId, batch);
-  if (quote.state !== "OPEN" && quote.transferId !== transferId) {
-    throw new Defect(`${transferId} is committed, and its quote ${quoteId} is that of ${quote.transferId}`);
+  if (quote.state !== "OPEN")
+    throw new Defect(`the quote ${quoteId} is ${quote.state}, and ${transferId} was to use it`);
+  change(quote, "USED", transferId);
+}
+
+/** The payer's shard has committed. Harmless when it is done twice. */
+export function useReservedQuote(
+  { quoteId, transferId }: Pick<QuoteClaim, "quoteId" | "transferId">,
+  batch: Batch,
+): void {
+  const quote = lockedQuote(quoteId, batch);
+  if (quote.transferId !== transferId) {
+    throw new Defect(`${transferId} is committed, and has not reserved its quote ${quoteId} (${quote.state})`);
   }
   if (quote.state !== "USED") change(quote, "USED", transferId);
 }

@@ -4,7 +4,7 @@ import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
 import { encodeTransferPosted } from "#services/ledger/encode-transfer.ts";
 import { checkCapture, letGo, noteCapture } from "#services/ledger/evaluate-hold.ts";
-import { refuseClaim, useQuote } from "#services/ledger/evaluate-quote.ts";
+import { refuseClaim, useOpenQuote } from "#services/ledger/evaluate-quote.ts";
 import { enterRefunds, settleReversal } from "#services/ledger/evaluate-reversal.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import {
@@ -84,7 +84,7 @@ export function evaluateTransfer(asked: TransferCommand, batch: Batch): Evaluati
     type: "transfer_posted",
     payload: encodeTransferPosted(transfer, entries, touched),
   });
-  if (claim !== undefined) useQuote(claim, batch);
+  if (claim !== undefined) useOpenQuote(claim, batch);
   if (command.crossShard) batch.decisions.set(transferId, { transferUuid, bucket, state: "COMMITTED", row: "new" });
   if (command.reversal !== undefined) enterRefunds(command, command.reversal, batch);
   for (const entry of entries) batch.entries.push({ transferUuid, entry, postTimeMs, effectiveTimeMs });
