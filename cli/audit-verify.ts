@@ -2,6 +2,7 @@ import { Pool } from "pg";
 import { Interrupted } from "#cli/patience.ts";
 import { formatCount, type Screen } from "#cli/progress.ts";
 import { readLogEnd } from "#cli/read-log.ts";
+import { whyNotShard, whyUnreadable } from "#cli/shard-connections.ts";
 import { type Anchor, type Verification, verifyEvents } from "#cli/verify-events.ts";
 import { Problem } from "#infra/local/problem.ts";
 
@@ -65,32 +66,15 @@ async function auditShard(
     // What a lost connection breaks off says so itself.
     db.on("error", () => {});
     const end = await readLogEnd(db);
-    if (end.shard !== shard)
-      return impossible(
-        `the database given as shard ${shard} is shard ${end.shard}: mend the order of the connections`,
-      );
-    if (end.shardCount !== shardCount)
-      return impossible(`the system has ${end.shardCount} shards, and ${shardCount} are given: name them all`);
+    const stranger = whyNotShard(shard, shardCount, end);
+    if (stranger !== undefined) return impossible(stranger);
     return { kind: "verified", shard, verification: await verifyEvents(db, end, options) };
   } catch (error) {
     if (error instanceof Interrupted) throw error;
-    return impossible(`${addressOf(connectionString)}: ${error instanceof Error ? describe(error) : String(error)}`);
+    return impossible(whyUnreadable(connectionString, error));
   } finally {
     await db?.end();
   }
-}
-
-/** Without the password. */
-function addressOf(connectionString: string): string {
-  if (!URL.canParse(connectionString)) return "the connection string is no URL";
-  const { host, pathname } = new URL(connectionString);
-  return `${host}${pathname}`;
-}
-
-/** A refused connection to several addresses has no message of its own. */
-function describe(error: Error): string {
-  const errors = error instanceof AggregateError ? (error.errors as Error[]) : [error];
-  return errors.map(({ message }) => message).join("; ");
 }
 
 /** A word now and then once it takes longer than a moment. */
