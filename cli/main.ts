@@ -3,6 +3,9 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { auditJson, auditReport, auditVerdict } from "#cli/audit-report.ts";
 import { auditVerify } from "#cli/audit-verify.ts";
 import { OPTIONAL_COLUMNS, REQUIRED_COLUMNS } from "#cli/bank-transaction.ts";
+import { ALL_INVARIANTS, check } from "#cli/check.ts";
+import { INVARIANTS, type Invariant, MAX_FINDINGS } from "#cli/check-findings.ts";
+import { checkJson, checkReport, checkVerdict } from "#cli/check-report.ts";
 import { runDemo } from "#cli/demo.ts";
 import { demoFaults, historyReport, linesToTry, moneyTable, statement } from "#cli/demo-report.ts";
 import { defaultGateway, defaultLedger } from "#cli/endpoints.ts";
@@ -22,6 +25,7 @@ const EXIT_INTERRUPTED = 130;
 const MAX_SEED = 1_000_000_000;
 const MAX_PEOPLE = 1_000;
 const MAX_DAYS = 366;
+const MAX_SHARDS = 256;
 
 const IMPORT_HELP = `
 Columns (the first line names them, in any order):
@@ -44,6 +48,20 @@ Which databases: LEDGERMESH_AUDIT_SHARDS, connection strings of all shards (a ro
 first, with commas between them; without it, the local stack.
 
 Exit status: 0 everything is as it was sealed; 1 problems were found; 2 something could not be checked; 130 stopped by Ctrl-C.`;
+
+const CHECK_HELP = `
+The invariants, on each shard:
+${Object.entries(INVARIANTS)
+  .map(([number, name]) => `  ${number}  ${name}`)
+  .join("\n")}
+
+It reads a live system beside any load, changes nothing, keeps nobody waiting, and names what is broken, up to ${MAX_FINDINGS} of each
+shard and invariant (docs/check.md says what each reason means and what to do).
+
+Which databases: LEDGERMESH_AUDIT_SHARDS, connection strings of all shards (a role that may read, such as auditor), shard 1
+first, with commas between them; without it, the local stack.
+
+Exit status: 0 everything holds; 1 something is broken; 2 something could not be checked; 130 stopped by Ctrl-C.`;
 
 const interrupted = new AbortController();
 // The first Ctrl-C ends the work in order; the second ends the process, since the listener is gone.
@@ -84,6 +102,15 @@ function commands(): Command {
     .option("--json", "print the result as one JSON object; progress goes to standard error")
     .addHelpText("after", AUDIT_HELP)
     .action(auditVerifyCommand);
+  program
+    .command("check")
+    .description("Check the ledger's invariants on the live system; name what is broken.")
+    .option("--shard <number>", "only this shard; the others are asked about its transfers", wholeNumber(1, MAX_SHARDS))
+    .option("--only <numbers>", "only these invariants, with commas between them", invariants)
+    .option("--stack <name>", "a local stack instead of the environment's databases")
+    .option("--json", "print the result as one JSON object; progress goes to standard error")
+    .addHelpText("after", CHECK_HELP)
+    .action(checkCommand);
   return program;
 }
 
@@ -144,6 +171,30 @@ async function auditVerifyCommand(options: {
   process.stdout.write(options.json === true ? auditJson(result) : auditReport(result));
   const verdict = auditVerdict(result);
   if (verdict !== "OK") process.exitCode = verdict === "NOT_OK" ? EXIT_INCOMPLETE : EXIT_IMPOSSIBLE;
+}
+
+async function checkCommand(options: {
+  readonly shard?: number;
+  readonly only?: readonly Invariant[];
+  readonly stack?: string;
+  readonly json?: true;
+}): Promise<void> {
+  const result = await check({
+    shards: auditorShards(options.stack),
+    shard: options.shard,
+    only: options.only ?? ALL_INVARIANTS,
+    signal: interrupted.signal,
+    screen: process.stderr,
+  });
+  process.stdout.write(options.json === true ? checkJson(result) : checkReport(result));
+  const verdict = checkVerdict(result);
+  if (verdict !== "OK") process.exitCode = verdict === "NOT_OK" ? EXIT_INCOMPLETE : EXIT_IMPOSSIBLE;
+}
+
+function invariants(text: string): readonly Invariant[] {
+  const wanted = text.split(",").map((part) => ALL_INVARIANTS.find((number) => String(number) === part.trim()));
+  if (wanted.every((number) => number !== undefined)) return ALL_INVARIANTS.filter((number) => wanted.includes(number));
+  throw new InvalidArgumentError(`It must be numbers out of ${ALL_INVARIANTS.join(", ")}, with commas between them.`);
 }
 
 function anchors(text: string, before: readonly Anchor[] = []): readonly Anchor[] {

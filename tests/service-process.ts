@@ -16,7 +16,8 @@ export async function startService(name: ServiceName): Promise<ChildProcess> {
   return child;
 }
 
-function freePort(): Promise<number> {
+/** A port that nobody listens on. */
+export function freePort(): Promise<number> {
   const server = createServer();
   return new Promise((resolve, reject) => {
     server.once("error", reject).listen(0, "127.0.0.1", () => {
