@@ -93,7 +93,7 @@ function copyCheckout(): void {
 
 /** Answers all that was said. */
 function torture(seed: number): Promise<string> {
-  const args = ["--seed", String(seed), "--minutes", String(values.minutes), "--without", "elasticsearch"];
+  const args = ["--seed", String(seed), "--minutes", String(values.minutes), "--without", "elasticsearch", "--first"];
   const child = spawn(process.execPath, [join(folder, "tests/torture/main.ts"), ...args], {
     cwd: folder,
     stdio: ["ignore", "pipe", "pipe"],

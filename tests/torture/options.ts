@@ -10,7 +10,8 @@ At the end every invariant must hold, and what clients were told must be what is
   --minutes M   how long the faults go on (default 5; a part of a minute, such as 0.5, will do)
   --faults N    fail when there were fewer (default 12 a minute)
   --seed N      what load and which faults: a whole number (default: a new one, printed)
-  --only A,B    only faults whose name begins with one of these
+  --only A,B    only faults whose name begins with one of these, however many
+  --first       end with the first thing that does not hold
   --without elasticsearch   neither Elasticsearch nor the projector
   --json        one line of JSON on standard output, the report; everything else on standard error
   --help        this text
@@ -31,6 +32,7 @@ export interface Options {
   readonly minFaults: number;
   /** Beginnings of names; none: all faults. */
   readonly only: readonly string[];
+  readonly first: boolean;
   readonly withElasticsearch: boolean;
   readonly json: boolean;
   readonly help: boolean;
@@ -45,6 +47,7 @@ export function parseOptions(args: readonly string[]): Options {
       minutes: { type: "string" },
       faults: { type: "string" },
       only: { type: "string", default: "" },
+      first: { type: "boolean", default: false },
       without: { type: "string", default: "" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -56,11 +59,14 @@ export function parseOptions(args: readonly string[]): Options {
   const minutes = number("--minutes", values.minutes, DEFAULT_MINUTES, MAX_MINUTES);
   const seed = number("--seed", values.seed, randomInt(MAX_SEED), MAX_SEED);
   if (!Number.isInteger(seed)) throw new Problem(`--seed ${seed} is no whole number. Mend it: see --help.`);
+  const only = values.only.split(",").filter((name) => name !== "");
+  const usualFaults = only.length > 0 ? 0 : Math.floor(DEFAULT_FAULTS_PER_MINUTE * minutes);
   return {
     seed,
     minutes,
-    minFaults: number("--faults", values.faults, Math.floor(DEFAULT_FAULTS_PER_MINUTE * minutes), Number.MAX_VALUE),
-    only: values.only.split(",").filter((name) => name !== ""),
+    minFaults: number("--faults", values.faults, usualFaults, Number.MAX_VALUE),
+    only,
+    first: values.first,
     withElasticsearch: values.without === "",
     json: values.json,
     help: values.help,
@@ -75,8 +81,9 @@ function number(option: string, text: string | undefined, absent: number, most: 
 }
 
 /** The options as arguments again. */
-export function toArguments({ seed, minutes, minFaults, only, withElasticsearch, json }: Options): string[] {
+export function toArguments({ seed, minutes, minFaults, only, first, withElasticsearch, json }: Options): string[] {
   return [
+    ...(first ? ["--first"] : []),
     ...["--seed", String(seed), "--minutes", String(minutes), "--faults", String(minFaults), "--only", only.join(",")],
     ...(withElasticsearch ? [] : ["--without", "elasticsearch"]),
     ...(json ? ["--json"] : []),

@@ -81,7 +81,8 @@ interface Tortured {
 }
 
 async function torture(options: Options, { history, report, parts, networks }: Tortured, signal: AbortSignal) {
-  const { seed, minutes, minFaults, only, withElasticsearch } = options;
+  const { seed, minutes, minFaults, only, first, withElasticsearch } = options;
+  const isEnough = () => first && report.summary().findings.length > 0;
   const ledgers = [openLedger("ledger", stack.ledger), openLedger("ledger-2", parts.furtherLedger)];
   const clients = openClients(history, ledgers);
   const random = seededRandom(seed + SEEDS.world);
@@ -93,9 +94,10 @@ async function torture(options: Options, { history, report, parts, networks }: T
   const repeats = seededRandom(seed + SEEDS.repeats);
   const verifier = openVerifier();
   const stretches = Math.max(1, Math.ceil((minutes * 60_000) / MAX_STRETCH_MS));
-  for (let stretch = 1; stretch <= stretches && !signal.aborted; stretch += 1) {
+  for (let stretch = 1; stretch <= stretches && !signal.aborted && !isEnough(); stretch += 1) {
     const durationMs = (minutes * 60_000) / stretches;
-    const faultsEnd = AbortSignal.any([signal, AbortSignal.timeout(durationMs)]);
+    const enough = new AbortController();
+    const faultsEnd = AbortSignal.any([signal, enough.signal, AbortSignal.timeout(durationMs)]);
     const loadEnd = new AbortController();
     const load = clients.run(world, seed + SEEDS.load * stretch, AbortSignal.any([signal, loadEnd.signal]));
     const summaries = setInterval(() => report.say(progressText(history.counts(), report)), SUMMARY_INTERVAL_MS);
@@ -103,10 +105,13 @@ async function torture(options: Options, { history, report, parts, networks }: T
     await Promise.all([
       strikeAtRandom(ctx, usableFaults(parts.names, only), strikes, report),
       strikeAtSteps(ctx, stages, report, only),
-      watch(faultsEnd, report.addFindings),
+      watch(faultsEnd, (findings) => {
+        report.addFindings(findings);
+        if (isEnough()) enough.abort();
+      }),
     ]);
     clearInterval(summaries);
-    if (signal.aborted) break;
+    if (signal.aborted || isEnough()) return;
 
     parts.resumeAll();
     for (const network of networks) network.thaw();
@@ -119,6 +124,7 @@ async function torture(options: Options, { history, report, parts, networks }: T
       ]);
     }
     report.addFindings(await whenQuiet());
+    if (isEnough()) return;
     await repeat(history, clients, repeats);
     report.addFindings(await whenQuiet());
     const { findings, unknownMade, unknownNotMade } = await verifier.verify(history);
@@ -128,7 +134,7 @@ async function torture(options: Options, { history, report, parts, networks }: T
     );
     history.forget();
   }
-  if (signal.aborted) return;
+  if (signal.aborted || isEnough()) return;
   report.addFindings(await checkRoad(withElasticsearch));
   const { posted } = history.counts();
   if (posted < MIN_POSTED_PER_MINUTE * minutes) {

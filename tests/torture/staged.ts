@@ -5,8 +5,10 @@ import { shardNumbers, transferRequest } from "#tests/stack.ts";
 import { type FaultContext, postgresOf } from "#tests/torture/faults.ts";
 import type { Command, History } from "#tests/torture/history.ts";
 import type { Clients } from "#tests/torture/load.ts";
+import type { Unkeyed } from "#tests/torture/orders.ts";
 import type { Report } from "#tests/torture/report.ts";
 import type { LedgerClient } from "#tests/torture/send.ts";
+import { shardOfId } from "#tests/torture/shard-of-id.ts";
 import { ask, type Holder, hold, type Session } from "#tests/torture/superuser.ts";
 import type { TortureAccount, World } from "#tests/torture/world.ts";
 
@@ -61,6 +63,9 @@ const LEG_OF_BAIT = `select transfer_id, posting_index, bucket from ledger.remot
 const ACCOUNT = "select 1 from ledger.accounts where account_id = $1 for update";
 const LEGS = "select 1 from ledger.remote_legs where transfer_id = $1 for update";
 const DECISION = "select 1 from ledger.decisions where transfer_id = $1 for update";
+const HOLD = "select 1 from ledger.holds where hold_id = $1 for update";
+const QUOTE = "select 1 from ledger.quotes where quote_id = $1 for update";
+const TRANSFER = "select 1 from ledger.transfers where transfer_id = $1 for update";
 const HEAD = "select 1 from ledger.shard_head for update";
 const CURSOR = "select 1 from relay.cursor for update";
 
@@ -72,6 +77,10 @@ const steps: readonly Step[] = [
   { name: "close", role: "ledger", holdUp: holdUpClose },
   { name: "release", role: "ledger", holdUp: holdUpRelease },
   { name: "abort", role: "ledger", holdUp: holdUpAbort },
+  { name: "capture hold", role: "ledger", holdUp: holdUpCapture },
+  { name: "reserve quote", role: "ledger", holdUp: holdUpReserve },
+  { name: "use quote", role: "ledger", holdUp: holdUpUse },
+  { name: "note reversal", role: "ledger", holdUp: holdUpNote },
   { name: "write batch", role: "ledger", holdUp: holdUpWrite },
   { name: "move cursor", role: "relay", holdUp: holdUpCursor },
 ];
@@ -178,12 +187,26 @@ function chooseBait({ world, ledgers }: StageContext, random: Random): Bait {
 }
 
 /** Sends it; who waits for it is its client alone. */
-function sendBait({ history, clients }: StageContext, bait: Bait, random: Random, amountMinorUnits = 1n): Command {
-  const { ledger, payer, payee } = bait;
+function sendBait(ctx: StageContext, { ledger, payer, payee }: Bait, random: Random, amountMinorUnits = 1n): Command {
   const request = transferRequest(payer.id, payee.id, amountMinorUnits, { type: "bait" });
-  const command = history.open("bait", { rpc: "createTransfer", request });
+  return sendOrder(ctx, { rpc: "createTransfer", request }, ledger, random);
+}
+
+function sendOrder({ history, clients }: StageContext, order: Unkeyed, ledger: LedgerClient, random: Random): Command {
+  const command = history.open("bait", order);
   clients.pursueBeside([command], seededRandom(random.between(0, 2 ** 31)), ledger);
   return command;
+}
+
+/** The id of what an order made; undefined when that is not known in time. */
+async function made(ctx: StageContext, command: Command): Promise<string | undefined> {
+  return reached(ctx, async () => {
+    for (const { answer } of command.attempts) {
+      if (answer.kind === "posted") return answer.transferId;
+      if (answer.kind === "changed") return answer.resourceId;
+    }
+    return undefined;
+  });
 }
 
 /** What `look` answers, as soon as it answers anything. */
@@ -321,6 +344,81 @@ function holdUpRelease(ctx: StageContext, random: Random): Promise<Hanging | und
 }
 
 const MORE_THAN_A_BAIT_HAS_MINOR_UNITS = 8_000_000_000_000_000n;
+
+/** A capture towards another shard: its leg is prepared, its decision waits for the hold. */
+async function holdUpCapture(ctx: StageContext, random: Random): Promise<Hanging | undefined> {
+  const { ledger, payer, payee } = chooseBait(ctx, random);
+  const accounts = { debitAccountId: payer.id, creditAccountId: payee.id, currency: "EUR" };
+  const request = { ...accounts, amountMinorUnits: 5n, expireTime: undefined };
+  const holdId = await made(ctx, sendOrder(ctx, { rpc: "createHold", request }, ledger, random));
+  const holder = holdId === undefined ? undefined : await hold(payer.shard, HOLD, [idToUuid(holdId)]);
+  if (holdId === undefined || holder === undefined) return undefined;
+  const capture = { holdId, amountMinorUnits: undefined, final: true, type: "", memo: "", metadata: {} };
+  sendOrder(ctx, { rpc: "captureHold", request: capture, expects: [accounts] }, ledger, random);
+  return hangingAt(ctx, { shard: payer.shard, role: "ledger" }, holder);
+}
+
+/** A conversion whose payer is not on the shard of its quote. */
+async function sendConversion(
+  ctx: StageContext,
+  random: Random,
+  beforehand: (quoteUuid: string, quoteShard: number, payer: TortureAccount) => Promise<Holder | undefined>,
+): Promise<{ holder: Holder; quoteUuid: string; quoteShard: number } | undefined> {
+  const ledger = random.pick(ctx.ledgers);
+  const [sellCurrency, buyCurrency] = ["EUR", "JPY"];
+  const amount = { $case: "sellMinorUnits", value: 100n } as const;
+  const quote = { sellCurrency, buyCurrency, amount, debitAccountId: "" };
+  const quoteId = await made(ctx, sendOrder(ctx, { rpc: "createQuote", request: quote }, ledger, random));
+  if (quoteId === undefined) return undefined;
+  const quoteShard = shardOfId(quoteId);
+  const payer = random.pick(ctx.world.of("bait").filter(({ shard }) => shard !== quoteShard));
+  const payee = random.pick(ctx.world.of("wallet", undefined, buyCurrency));
+  const holder = await beforehand(idToUuid(quoteId), quoteShard, payer);
+  if (holder === undefined) return undefined;
+  const request = { quoteId, debitAccountId: payer.id, creditAccountId: payee.id, memo: "", metadata: {} };
+  const expects = [
+    { debitAccountId: payer.id, creditAccountId: "system:fx_position", currency: sellCurrency },
+    { debitAccountId: "system:fx_position", creditAccountId: payee.id, currency: buyCurrency },
+  ];
+  sendOrder(ctx, { rpc: "createConversion", request, expects }, ledger, random);
+  return { holder, quoteUuid: idToUuid(quoteId), quoteShard };
+}
+
+async function holdUpReserve(ctx: StageContext, random: Random): Promise<Hanging | undefined> {
+  const sent = await sendConversion(ctx, random, (quoteUuid, shard) => hold(shard, QUOTE, [quoteUuid]));
+  return sent && hangingAt(ctx, { shard: sent.quoteShard, role: "ledger" }, sent.holder);
+}
+
+/** The conversion is decided, and its quote is RESERVED yet. */
+async function holdUpUse(ctx: StageContext, random: Random): Promise<Hanging | undefined> {
+  const sent = await sendConversion(ctx, random, (_uuid, _shard, payer) =>
+    hold(payer.shard, ACCOUNT, [idToUuid(payer.id)]),
+  );
+  if (sent === undefined) return undefined;
+  const { holder, quoteUuid, quoteShard } = sent;
+  const reserved = await reached(ctx, async () => {
+    const [row] =
+      (await ask(quoteShard, "select 1 from ledger.quotes where quote_id = $1 and state = 'RESERVED'", [quoteUuid])) ??
+      [];
+    return row;
+  });
+  const quote = reserved === undefined ? undefined : await hold(quoteShard, QUOTE, [quoteUuid]);
+  await holder.release();
+  return quote && hangingAt(ctx, { shard: quoteShard, role: "ledger" }, quote);
+}
+
+/** All of a transfer is taken back, and its own shard is told so. */
+async function holdUpNote(ctx: StageContext, random: Random): Promise<Hanging | undefined> {
+  const bait = chooseBait(ctx, random);
+  const { ledger, payer, payee } = bait;
+  const transferId = await made(ctx, sendBait(ctx, bait, random));
+  const holder = transferId === undefined ? undefined : await hold(payer.shard, TRANSFER, [idToUuid(transferId)]);
+  if (transferId === undefined || holder === undefined) return undefined;
+  const request = { transferId, postings: [], type: "", memo: "", metadata: {} };
+  const expects = [{ debitAccountId: payee.id, creditAccountId: payer.id, amountMinorUnits: 1n, currency: "EUR" }];
+  sendOrder(ctx, { rpc: "reverseTransfer", request, expects }, ledger, random);
+  return hangingAt(ctx, { shard: payer.shard, role: "ledger" }, holder);
+}
 
 /** The ledger is killed between preparing and deciding; the tombstone that recovery writes hangs. */
 async function holdUpAbort(ctx: StageContext, random: Random): Promise<Hanging | undefined> {

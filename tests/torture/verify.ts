@@ -1,8 +1,8 @@
 import { idToUuid, parseId, uuidToId } from "#lib/ids.ts";
-import { evenBucketRanges, shardOfBucket } from "#lib/shards.ts";
 import { postgres, shardNumbers } from "#tests/stack.ts";
 import { type Command, type Finding, type History, isFinal } from "#tests/torture/history.ts";
 import { type ExpectedPosting, makesTransfer } from "#tests/torture/orders.ts";
+import { shardOfId } from "#tests/torture/shard-of-id.ts";
 
 /**
  * Holds what the clients were told against what the shards have, while nothing is under way:
@@ -56,8 +56,6 @@ interface EntryRow {
   readonly counterparty: string;
   readonly shard: number;
 }
-
-const map = { version: 1, ranges: evenBucketRanges(shardNumbers.length) };
 
 export function openVerifier(): Verifier {
   /** Of all commands so far: what must be there in the end. */
@@ -168,7 +166,8 @@ export function openVerifier(): Verifier {
         );
       });
     if (!same) find("the transfer is not what was asked for", `${key} ${uuidToId("xfer", transfer.transfer_id)}`);
-    if (transfer.shard !== shardOf(postings[0]?.[0] ?? "")) find("a transfer on a shard that is not the payer's", key);
+    if (transfer.shard !== shardOfId(postings[0]?.[0] ?? ""))
+      find("a transfer on a shard that is not the payer's", key);
   }
 
   /** Exactly the entries that the postings ask for, on every shard; and adds them to what must be there in the end. */
@@ -180,7 +179,7 @@ export function openVerifier(): Verifier {
         balances.set(account, (balances.get(account) ?? 0n) + change);
         entriesOf.set(shard, (entriesOf.get(shard) ?? 0) + 1);
       };
-      const [from, to, moved] = [shardOf(debit), shardOf(credit), BigInt(amount)];
+      const [from, to, moved] = [shardOfId(debit), shardOfId(credit), BigInt(amount)];
       line(from, debit, -moved, credit);
       if (from !== to) {
         line(from, transit.get(`${from} ${currency}`) ?? "no transit account", moved, debit);
@@ -262,10 +261,6 @@ const byText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 /** Whether an account of a request, which may be `system:NAME`, is this one. */
 function isAccount(asked: string, made: string): boolean {
   return asked.startsWith("system:") ? parseId(made, "acct") !== undefined : asked === made;
-}
-
-function shardOf(accountId: string): number {
-  return shardOfBucket(map, parseId(accountId)?.bucket ?? 0);
 }
 
 /** By `SHARD CURRENCY`. */
