@@ -309,6 +309,7 @@ const transfer = fc.record(
         nil: undefined,
       },
     ),
+    group: text,
   },
   { noNullPrototype: true },
 );
