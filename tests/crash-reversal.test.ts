@@ -33,10 +33,11 @@ for (const [from, to] of [
   [1, 2],
   [2, 2],
 ] as const) {
-  test(`a ledger killed before it told shard ${from} what was taken back on shard ${to}: recovery tells it, once`, async () => {
+  test(`a ledger killed before it told shard ${from} what was taken back on shard ${to}: recovery tells it, once`, async (t) => {
     const [payer, payee] = [await openFunded(100n, {}, from), await openAccount({}, to)];
     const { response: original } = await transfer(payer.accountId, payee.accountId, 100n);
     const further = await startLedger(GRPC_PORT + from);
+    t.after(() => further.signal("SIGKILL"));
     const asked = ReverseTransferRequest.fromPartial({ transferId: original.transferId, idempotencyKey: newKey() });
 
     const blocker = await postgres(from).connect();
