@@ -8,7 +8,7 @@ import { startLedger } from "#tests/ledger-process.ts";
 import { eventually, ledger, newKey, openAccount, openFunded, postgres, readAccount, transfer } from "#tests/stack.ts";
 
 /** Crashes between a reversal's commit beside the credited account and the original's change of state on its own shard. */
-const GRPC_PORT = 17_430;
+const GRPC_PORT = 17_630;
 
 const stateOf = async ({ transferId }: Transfer) =>
   (await call(ledger, ledger.getTransfer, { transferId })).response.state;

@@ -130,6 +130,7 @@ function reversalOf(
     effectiveTimeMs: undefined,
     links: { reversesTransferId: transferId, reversesPostingIndexes: parts.map(([index]) => index) },
     capture: undefined,
+    quote: undefined,
     reversal: {
       originalId: transferId,
       originalUuid: transferUuid,

@@ -27,7 +27,7 @@ import {
   transfer,
 } from "#tests/stack.ts";
 
-const GRPC_PORT = 17_410;
+const GRPC_PORT = 17_610;
 const UNAVAILABLE = 14;
 
 type Part = [index: number, amountMinorUnits: bigint];
