@@ -115,6 +115,18 @@ test("a command whose time is over while it waits is told that nothing has happe
   assert.deepEqual(written.batches, [["writing"]]);
 });
 
+test("a command whose time was over before its batch is put together is never written", async () => {
+  const { commit, written } = recorder();
+  const late = commit.submit("late", one, performance.now() - 1);
+  const inTime = commit.submit("in time", one, later());
+  await assert.rejects(late, /too late/);
+  assert.equal(await inTime, "done in time");
+  assert.deepEqual(written.batches, [["in time"]]);
+  await assert.rejects(commit.submit("late again", one, performance.now() - 1), /too late/);
+  await commit.drained();
+  assert.equal(commit.waiting(), 0);
+});
+
 test("a batch that fails answers each of its commands, and the next batch is written", async () => {
   const { commit } = recorder({ fail: true });
   await assert.rejects(commit.submit("a", one, later()), /the database is gone/);

@@ -87,6 +87,8 @@ export function groupCommit<Command, Outcome>(
   let drainWaiters: (() => void)[] = [];
 
   function takeBatch(): readonly Ticket<Command, Outcome>[] {
+    // A process that was stopped for long must not write what its callers have given up.
+    refuseTheLate();
     const batch: OpenBatch<Command, Outcome> = { tickets: [], keys: new Set(), twins: [], weight: 0 };
     let before: number;
     do {
@@ -142,6 +144,13 @@ export function groupCommit<Command, Outcome>(
   }
 
   function answerTheLate(): void {
+    refuseTheLate();
+    const now = performance.now();
+    // A promise settles once: what the write says later is dropped.
+    for (const ticket of writing) if (ticket.deadlineMs <= now) ticket.resolve(options.unknown(ticket.command));
+  }
+
+  function refuseTheLate(): void {
     const now = performance.now();
     for (const [name, lane] of lanes) {
       const queued = lane.tickets.slice(lane.next);
@@ -152,8 +161,6 @@ export function groupCommit<Command, Outcome>(
       if (inTime.length === 0) lanes.delete(name);
       else lanes.set(name, { tickets: inTime, next: 0 });
     }
-    // A promise settles once: what the write says later is dropped.
-    for (const ticket of writing) if (ticket.deadlineMs <= now) ticket.resolve(options.unknown(ticket.command));
   }
 
   /** Ends an ordered lane: what waits in it is answered as the command that broke it. */
@@ -193,7 +200,7 @@ export function groupCommit<Command, Outcome>(
     await new Promise<void>((resolve) => setImmediate(resolve));
     while (waiting > 0) {
       writing = takeBatch();
-      await writeBatch();
+      if (writing.length > 0) await writeBatch();
     }
     running = false;
     clearInterval(deadlineTimer);
