@@ -2,10 +2,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CallError, call } from "#lib/grpc-client.ts";
 import { encodePosition } from "#lib/position.ts";
-import { type Account, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { type Account, ReverseTransferRequest, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { type HistoryEntry, ListEntriesRequest, ListTransfersRequest } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { headOf } from "#tests/projection.ts";
-import { history, newId, newOwner, openAccount, openFunded, restUrl, shardNumbers, transfer } from "#tests/stack.ts";
+import {
+  history,
+  ledger,
+  newId,
+  newKey,
+  newOwner,
+  openAccount,
+  openFunded,
+  restUrl,
+  shardNumbers,
+  transfer,
+} from "#tests/stack.ts";
 
 const INVALID_ARGUMENT = 3;
 const UNAVAILABLE = 14;
@@ -72,6 +83,37 @@ test("a query that carries the position of a transfer sees it", async () => {
       const { transferId, state, type, memo, postings, postTime, effectiveTime } = response;
       assert.deepEqual(latest, { transferId, state, type, memo, postings, postTime, effectiveTime });
     }
+  }
+});
+
+test("a transfer that was taken back is REVERSED for whoever carries the reversal's position, and keeps its place", async () => {
+  for (const [from, to] of [
+    [1, 1],
+    [1, 2],
+    [2, 1],
+  ]) {
+    const [payer, payee] = [await openFunded(500n, {}, from), await openAccount({}, to)];
+    const { response: original } = await transfer(payer.accountId, payee.accountId, 10n);
+    const { response: next } = await transfer(payer.accountId, payee.accountId, 20n);
+    const { response, position } = await call(
+      ledger,
+      ledger.reverseTransfer,
+      ReverseTransferRequest.fromPartial({ transferId: original.transferId, idempotencyKey: newKey() }),
+    );
+    const [result] = response.reversals;
+    assert.equal(result?.outcome?.$case, "transfer");
+    const headers = { "x-read-after": position as string };
+    const { transfers } = await listTransfers({ accountId: payee.accountId }, headers);
+    assert.equal(transfers.at(-1)?.transferId, original.transferId);
+    const stateOf = new Map(transfers.map(({ transferId, state }) => [transferId, state]));
+    assert.deepEqual(
+      stateOf,
+      new Map([
+        [result.outcome.value.transferId, Transfer_State.POSTED],
+        [next.transferId, Transfer_State.POSTED],
+        [original.transferId, Transfer_State.REVERSED],
+      ]),
+    );
   }
 });
 
