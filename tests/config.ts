@@ -11,6 +11,6 @@ export function modelSeed(): { readonly seed: number; readonly path: string } | 
 
 /** How many runs of the model-based test, and of how many steps each. */
 export function modelBounds(): { readonly runs: number; readonly steps: number } {
-  const { LEDGERMESH_MODEL_RUNS = "20", LEDGERMESH_MODEL_STEPS = "80" } = process.env;
+  const { LEDGERMESH_MODEL_RUNS = "20", LEDGERMESH_MODEL_STEPS = "100" } = process.env;
   return { runs: Number(LEDGERMESH_MODEL_RUNS), steps: Number(LEDGERMESH_MODEL_STEPS) };
 }

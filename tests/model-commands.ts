@@ -2,13 +2,19 @@ import fc from "fast-check";
 import { MAX_MINOR_UNITS } from "#lib/money.ts";
 import {
   Account_Kind,
+  Account_Status,
   CaptureHoldRequest,
   CreateAccountRequest,
+  CreateConversionRequest,
   CreateHoldRequest,
+  CreateQuoteRequest,
   CreateTransferRequest,
   Hold_State,
+  type Rate,
+  ReverseTransferRequest,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import type { Command, Model, ModelAccount } from "#tests/model.ts";
+import type { Command as KeyedCommand, Model, ModelAccount, ModelQuote, ModelTransfer } from "#tests/model.ts";
+import { sharedPayers } from "#tests/model-reversal.ts";
 
 /**
  * Steps of a run, as fast-check makes and shrinks them: plain data that names accounts, holds and earlier commands by
@@ -23,6 +29,16 @@ export type Step =
   | { do: "hold"; posting: PostingStep; days: number | "default" }
   | { do: "capture"; hold: Chosen; amount: "rest" | Amount; final: boolean }
   | { do: "void"; hold: Chosen }
+  | { do: "reverse"; transfer: Chosen; parts: "everything" | PartStep[]; key: number | "new" }
+  | { do: "rates"; rates: RateStep[] }
+  | {
+      do: "quote";
+      pair: [string, string];
+      fixed: "sell" | "buy" | "none";
+      minorUnits: bigint;
+      payer: number | "anybody";
+    }
+  | { do: "convert"; quote: Chosen; debit: Pick; credit: Pick; anyCurrency: boolean }
   | { do: "repeat"; command: number; change: boolean }
   | { do: "read"; pageSize: number };
 
@@ -32,6 +48,20 @@ type Chosen = number | "unknown";
 type Pick = { account: number } | { name: string } | { systemAccount: number } | { odd: "unknown" | "malformed" };
 /** Relative ones are seen from the debit account (`percent`, `available`) or from the credit account (`room` up to the largest balance). */
 type Amount = { minorUnits: bigint } | { percent: bigint } | { available: bigint } | { room: bigint };
+
+/** So much of what is left of a posting; beyond a hundred percent, one minor unit more than that. */
+interface PartStep {
+  index: number;
+  percent: number;
+}
+interface RateStep {
+  base: string;
+  quote: string;
+  rate: string;
+  spreadBps: number;
+  /** How long ago it was the market's; below zero, how soon it will be. */
+  ageMinutes: number;
+}
 
 interface PostingStep {
   debit: Pick;
@@ -44,11 +74,12 @@ interface PostingStep {
 }
 type BatchItem = { again: number } | { posting: PostingStep; noKey: boolean };
 
-const CURRENCIES = ["CLP", "HUF", "BHD"];
+const CURRENCIES = ["CLP", "HUF", "OMR"];
 const OWNERS_PER_SHARD = 2;
+const MOST_POSTINGS = 4;
 const SYSTEM_NAMES = ["cash", "fees"];
 
-const currency = fc.oneof({ weight: 30, arbitrary: fc.constantFrom(...CURRENCIES.slice(0, 2)) }, fc.constant("BHD"));
+const currency = fc.constantFrom(...CURRENCIES);
 const index = fc.nat({ max: 40 });
 const account: fc.Arbitrary<Pick> = fc.record({ account: index });
 const systemName: fc.Arbitrary<Pick> = fc.record({ name: fc.constantFrom(...SYSTEM_NAMES) });
@@ -57,6 +88,10 @@ const side: fc.Arbitrary<Pick> = fc.oneof(
   { weight: 4, arbitrary: systemName },
   { weight: 3, arbitrary: fc.record({ systemAccount: index }) },
   { weight: 1, arbitrary: fc.record({ odd: fc.constantFrom("unknown" as const, "malformed" as const) }) },
+);
+const likelyAccount: fc.Arbitrary<Pick> = fc.oneof(
+  { weight: 20, arbitrary: account },
+  fc.record({ odd: fc.constantFrom("unknown" as const, "malformed" as const) }),
 );
 const amount: fc.Arbitrary<Amount> = fc.oneof(
   { weight: 20, arbitrary: fc.record({ percent: fc.bigInt(1n, 60n) }) },
@@ -71,7 +106,7 @@ const posting: fc.Arbitrary<PostingStep> = fc.record({
   debit: side,
   credit: side,
   amount,
-  currency: fc.oneof({ weight: 30, arbitrary: fc.constant(undefined) }, fc.constantFrom("CLP", "BHD", "BGN", "XXX")),
+  currency: fc.oneof({ weight: 30, arbitrary: fc.constant(undefined) }, fc.constantFrom("CLP", "OMR", "BGN", "XXX")),
   anyCurrency: rarely(4),
 });
 const funding: fc.Arbitrary<PostingStep> = fc.record({
@@ -117,7 +152,7 @@ const transfer = transferOf(
   fc.oneof(
     { weight: 8, arbitrary: fc.tuple(posting) },
     { weight: 6, arbitrary: fc.tuple(funding) },
-    { weight: 5, arbitrary: fc.array(fc.oneof(posting, funding), { minLength: 2, maxLength: 4 }) },
+    { weight: 5, arbitrary: fc.array(fc.oneof(posting, funding), { minLength: 2, maxLength: MOST_POSTINGS }) },
   ),
 );
 const batch: fc.Arbitrary<Step> = fc.record({
@@ -151,7 +186,84 @@ const capture: fc.Arbitrary<Step> = fc.record({
   amount: fc.oneof({ weight: 2, arbitrary: fc.constant("rest" as const) }, { weight: 5, arbitrary: amount }),
   final: fc.boolean(),
 });
+const reverse: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("reverse" as const),
+  transfer: chosen,
+  parts: fc.oneof(
+    { weight: 2, arbitrary: fc.constant("everything" as const) },
+    {
+      weight: 3,
+      arbitrary: fc.array(
+        fc.record({
+          index: fc.oneof({ weight: 30, arbitrary: fc.nat({ max: 3 }) }, fc.constantFrom(-1, 99)),
+          percent: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 100 }) }, fc.constantFrom(0, 100, 101)),
+        }),
+        { minLength: 1, maxLength: 3 },
+      ),
+    },
+  ),
+  key: fc.oneof({ weight: 20, arbitrary: fc.constant("new" as const) }, index),
+});
+const RATES = [
+  { base: "CLP", quote: "HUF", rate: "0.37" },
+  { base: "OMR", quote: "HUF", rate: "950.25" },
+  { base: "OMR", quote: "CLP", rate: "2400.123456789" },
+];
+const PAIRS = RATES.flatMap(({ base, quote: other }): [string, string][] => [
+  [base, other],
+  [other, base],
+]);
+const rate: fc.Arbitrary<RateStep> = fc
+  .record({
+    market: fc.oneof(
+      { weight: 60, arbitrary: fc.constantFrom(...RATES) },
+      fc.constantFrom(
+        { base: "HUF", quote: "CLP", rate: "3" },
+        { base: "HUF", quote: "OMR", rate: "0.000000000000000001" },
+        { base: "CLP", quote: "OMR", rate: "999999999999999999" },
+        { base: "CLP", quote: "CLP", rate: "1" },
+        { base: "CLP", quote: "HUF", rate: "-1" },
+      ),
+    ),
+    spreadBps: fc.oneof({ weight: 40, arbitrary: fc.constantFrom(0, 30, 5_000) }, fc.constantFrom(-1, 5_001)),
+    ageMinutes: fc.oneof(
+      { weight: 30, arbitrary: fc.constantFrom(0, 1, 60, 23 * 60) },
+      fc.constantFrom(25 * 60, 48 * 60, -0.5, -2),
+    ),
+  })
+  .map(({ market, ...rest }) => ({ ...market, ...rest }));
+const rates: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("rates" as const),
+  rates: fc.array(rate, { minLength: 1, maxLength: 3 }),
+});
+const quote: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("quote" as const),
+  pair: fc.oneof(
+    { weight: 20, arbitrary: fc.constantFrom(...PAIRS) },
+    fc.constantFrom<[string, string]>(["CLP", "CLP"], ["CLP", "XXX"]),
+  ),
+  fixed: fc.oneof(
+    { weight: 9, arbitrary: fc.constantFrom("sell" as const, "buy" as const) },
+    fc.constant("none" as const),
+  ),
+  minorUnits: fc.oneof(
+    { weight: 9, arbitrary: fc.bigInt(1n, 400n) },
+    fc.constantFrom(0n, 1n, 10n ** 15n, MAX_MINOR_UNITS),
+  ),
+  payer: fc.oneof({ weight: 3, arbitrary: fc.constant("anybody" as const) }, index),
+});
+const convert: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("convert" as const),
+  quote: chosen,
+  debit: likelyAccount,
+  credit: likelyAccount,
+  anyCurrency: rarely(10),
+});
 const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 8, arbitrary: reverse },
+  { weight: 3, arbitrary: rates },
+  { weight: 6, arbitrary: quote },
+  { weight: 7, arbitrary: convert },
   { weight: 4, arbitrary: open },
   { weight: 40, arbitrary: transfer },
   { weight: 5, arbitrary: batch },
@@ -168,8 +280,12 @@ export function stepsOf(maxSteps: number): fc.Arbitrary<Step[]> {
   const opening = fc.array(open, { minLength: 4, maxLength: 10 });
   const first = fc.array(transferOf(fc.tuple(funding)), { minLength: 4, maxLength: 10 });
   const rest = fc.array(step, { minLength: Math.floor(maxSteps / 4), maxLength: maxSteps - 20, size: "max" });
-  return fc.tuple(opening, first, rest).map((parts) => parts.flat());
+  const market: Step = { do: "rates", rates: RATES.map((one) => ({ ...one, spreadBps: 50, ageMinutes: 120 })) };
+  const start = fc.oneof({ weight: 4, arbitrary: fc.constant([market]) }, fc.constant([]));
+  return fc.tuple(opening, first, start, rest).map((parts) => parts.flat());
 }
+
+export type Command = KeyedCommand | { readonly method: "reverseTransfer"; readonly request: ReverseTransferRequest };
 
 /** Where a run stands: what the model says, and the names that are the run's own. */
 export interface World {
@@ -201,8 +317,7 @@ export function toCommand(world: World, given: Exclude<Step, { do: "batch" | "re
       const request = CreateTransferRequest.fromPartial({
         postings: postings.filter((one) => one !== undefined),
         memo: given.memo,
-        idempotencyKey:
-          given.key === "new" ? world.newKey() : (pick(world.history, given.key)?.request.idempotencyKey ?? ""),
+        idempotencyKey: keyOf(world, given.key),
         ...(given.at === "now" ? {} : { effectiveTime: new Date(timeOf(given.at)) }),
       });
       return { method: "createTransfer", request };
@@ -210,7 +325,7 @@ export function toCommand(world: World, given: Exclude<Step, { do: "batch" | "re
     case "freeze":
     case "unfreeze":
     case "close": {
-      const accountId = nameOf(world, given.account, model.accounts);
+      const accountId = nameOf(world, given.account, likelyFor(given.do, model.accounts));
       if (accountId === undefined) return undefined;
       const request = { accountId, reason: "", idempotencyKey: world.newKey() };
       return { method: `${given.do}Account`, request };
@@ -245,6 +360,39 @@ export function toCommand(world: World, given: Exclude<Step, { do: "batch" | "re
       const request = { holdId: known?.id ?? unknownId(world, "hold"), idempotencyKey: world.newKey() };
       return { method: "voidHold", request };
     }
+    case "reverse": {
+      const transfers = [...model.transfers.values()];
+      const original = given.transfer === "unknown" ? undefined : pick(transfers, given.transfer);
+      if (original === undefined && given.transfer !== "unknown") return undefined;
+      const request = ReverseTransferRequest.fromPartial({
+        transferId: original?.id ?? unknownId(world, "xfer"),
+        postings: original === undefined ? [] : partsOf(original, given.parts),
+        idempotencyKey: keyOf(world, given.key),
+      });
+      return { method: "reverseTransfer", request };
+    }
+    case "rates": {
+      const list = given.rates.map(
+        ({ ageMinutes, ...one }): Rate => ({ ...one, asOf: new Date(Date.now() - ageMinutes * 60_000) }),
+      );
+      return { method: "setRates", request: { rates: list, idempotencyKey: world.newKey() } };
+    }
+    case "quote": {
+      const { fixed, minorUnits, payer } = given;
+      const [sell, buy] = given.pair;
+      const one = payer === "anybody" ? undefined : pick(model.accounts, payer);
+      const request = CreateQuoteRequest.fromPartial({
+        sellCurrency: sell,
+        buyCurrency: buy,
+        debitAccountId: one?.id ?? "",
+        idempotencyKey: world.newKey(),
+      });
+      if (fixed === "none") return { method: "createQuote", request };
+      const amountCase = fixed === "sell" ? ("sellMinorUnits" as const) : ("buyMinorUnits" as const);
+      return { method: "createQuote", request: { ...request, amount: { $case: amountCase, value: minorUnits } } };
+    }
+    case "convert":
+      return toConversion(world, given);
     case "repeat": {
       const earlier = pick(world.history, given.command);
       return earlier === undefined || !given.change ? earlier : changed(earlier);
@@ -357,12 +505,101 @@ function nameOf(world: World, given: Pick, accounts: readonly ModelAccount[]): s
   if ("name" in given) return `system:${world.run}_${given.name}`;
   if ("odd" in given) return given.odd === "malformed" ? "acct_1" : unknownId(world, "acct");
   if ("account" in given) return pick(accounts, given.account)?.id;
-  const systems = [...world.model.systems.values()].filter(({ id }) => id !== undefined);
+  // Those of the house are of all runs.
+  const systems = [...world.model.systems.values()].filter(
+    ({ id, reference }) => id !== undefined && !reference.startsWith("system:fx_"),
+  );
   return (pick(systems, given.systemAccount) ?? pick(accounts, given.systemAccount))?.id;
 }
 
+/** The accounts for which a change of status makes sense, when there are any. */
+function likelyFor(
+  change: "freeze" | "unfreeze" | "close",
+  accounts: readonly ModelAccount[],
+): readonly ModelAccount[] {
+  const likely = accounts.filter(({ status: now, postedMinorUnits, heldMinorUnits }) =>
+    change === "unfreeze" ? now === Account_Status.FROZEN : postedMinorUnits === 0n && heldMinorUnits === 0n,
+  );
+  return change === "freeze" || likely.length === 0 ? accounts : likely;
+}
+
+/** An earlier command's key: in another scope it is another command. */
+function keyOf({ history, newKey }: World, key: number | "new"): string {
+  return key === "new" ? newKey() : (pick(history, key)?.request.idempotencyKey ?? "");
+}
+
+/**
+ * What of the transfer is taken back. Its buckets are refunded side by side, in no order that the contract fixes: the model can
+ * tell it from the answers only when they have nothing in common but payers on one shard, so otherwise it is one bucket's part.
+ */
+function partsOf(
+  original: ModelTransfer,
+  parts: "everything" | PartStep[],
+): { index: number; amountMinorUnits: bigint }[] {
+  const { legs, refundedMinorUnits } = original;
+  const left = legs.map(({ amountMinorUnits }, index) => amountMinorUnits - (refundedMinorUnits[index] ?? 0n));
+  const buckets = new Set(legs.map(({ credit }) => credit.bucket));
+  const payers = sharedPayers(original);
+  const isOrderKnown =
+    new Set(payers.map(({ shard }) => shard)).size <= 1 &&
+    !legs.some(({ debit }) => legs.some(({ credit }) => credit === debit));
+  const isFree = buckets.size === 1 || isOrderKnown;
+  if (parts === "everything") {
+    if (isFree) return [];
+    return legs.flatMap(({ credit }, index) =>
+      credit.bucket === legs[0]?.credit.bucket ? [{ index, amountMinorUnits: left[index] || 1n }] : [],
+    );
+  }
+  const seen = new Set<number>();
+  const asked = parts.flatMap(({ index: which, percent }) => {
+    const index = which >= 0 && which < MOST_POSTINGS ? which % legs.length : which;
+    const remaining = left[index] || 1n;
+    if (seen.has(index) && percent < 100) return [];
+    seen.add(index);
+    return [{ index, amountMinorUnits: percent > 100 ? remaining + 1n : (remaining * BigInt(percent) + 99n) / 100n }];
+  });
+  return isFree ? asked : asked.slice(0, 1);
+}
+
+function toConversion(
+  world: World,
+  given: Extract<Step, { do: "convert" }>,
+): Extract<Command, { method: "createConversion" }> | undefined {
+  const { model, newKey } = world;
+  const unused = [...model.quotes.values()].filter(({ transferId }) => transferId === "");
+  const quotes = given.quote === "unknown" || given.quote % 4 === 0 ? [...model.quotes.values()] : unused;
+  const known = given.quote === "unknown" ? undefined : pick(quotes, given.quote);
+  if (known === undefined && given.quote !== "unknown") return undefined;
+  if (known !== undefined && !isSafe(known)) return undefined;
+  const { sellCurrency, buyCurrency, sellMinorUnits = 0n, debitAccountId: promised = "" } = known ?? {};
+  const { accounts } = model;
+  const ofCurrency = (code?: string) =>
+    accounts.filter((one) => given.anyCurrency || one.currency === (code ?? one.currency));
+  const payers = ofCurrency(sellCurrency);
+  const solvent = payers.filter((one) => one.postedMinorUnits - one.heldMinorUnits >= sellMinorUnits);
+  const debitAccountId =
+    promised === "" || given.anyCurrency ? nameOf(world, given.debit, solvent.length > 0 ? solvent : payers) : promised;
+  const creditAccountId = nameOf(world, given.credit, ofCurrency(buyCurrency));
+  if (debitAccountId === undefined || creditAccountId === undefined) return undefined;
+  const request = CreateConversionRequest.fromPartial({
+    quoteId: known?.id ?? unknownId(world, "quot"),
+    debitAccountId,
+    creditAccountId,
+    idempotencyKey: newKey(),
+  });
+  return { method: "createConversion", request };
+}
+
+/** Not just expiring, and not of an amount that would fill the accounts of the house that all runs share. */
+function isSafe({ createTimeMs, sellMinorUnits, buyMinorUnits }: ModelQuote): boolean {
+  const ageMs = Date.now() - createTimeMs;
+  return (
+    (ageMs < 25_000 || ageMs > 35_000) && [sellMinorUnits, buyMinorUnits].every((one) => one <= MOST_BETWEEN_SHARDS)
+  );
+}
+
 /** Well formed, of a bucket of the run, and nobody's. */
-function unknownId({ owners, newKey }: World, prefix: "acct" | "hold"): string {
+function unknownId({ owners, newKey }: World, prefix: "acct" | "hold" | "xfer" | "quot"): string {
   const [owner = ""] = owners;
   // The last characters of a new id are random.
   return `${prefix}_${owner.slice(-26, -8)}${newKey().slice(-8)}`;
@@ -392,6 +629,13 @@ function changed({ method, request }: Command): Command | undefined {
       return { method, request: { ...request, amountMinorUnits: request.amountMinorUnits + 1n } };
     case "captureHold":
       return { method, request: { ...request, final: !request.final } };
+    case "reverseTransfer":
+    case "createConversion":
+      return { method, request: { ...request, memo: `${request.memo}!` } } as Command;
+    case "setRates":
+      return { method, request: { ...request, rates: request.rates.map((one) => ({ ...one, spreadBps: 7 })) } };
+    case "createQuote":
+      return { method, request: { ...request, amount: { $case: "sellMinorUnits", value: 77n } } };
     case "voidHold":
       return undefined;
   }

@@ -9,16 +9,24 @@ import {
   type Balance,
   type CaptureHoldRequest,
   type CreateAccountRequest,
+  type CreateConversionRequest,
   type CreateHoldRequest,
+  type CreateQuoteRequest,
   type CreateTransferRequest,
   type Entry,
   type FreezeAccountRequest,
   type Hold,
   Hold_State,
+  type Quote,
+  Quote_State,
+  type Rate,
+  type SetRatesRequest,
+  type SetRatesResponse,
   type Transfer,
   Transfer_State,
   type VoidHoldRequest,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { type Exchange, exchange } from "#tests/model-exchange.ts";
 
 /**
  * What the ledger promises, as plain data and functions, written from its contract (proto/ledgermesh/ledger/v1/ledger.proto,
@@ -39,12 +47,17 @@ export interface Model {
   readonly systems: Map<string, ModelAccount>;
   readonly transfers: Map<string, ModelTransfer>;
   readonly holds: Map<string, ModelHold>;
+  readonly quotes: Map<string, ModelQuote>;
+  /** By their two currencies, in alphabetical order: the one that counts. */
+  readonly rates: Map<string, Rate>;
   readonly keys: Map<string, Remembered>;
 }
 
 export interface ModelAccount {
   /** Undefined: a system account that no answer has named yet. */
   id: string | undefined;
+  /** Whether runs before this one have left something on it that is not known yet: the first answer tells. */
+  hasUnknownPast: boolean;
   readonly ownerId: string;
   readonly bucket: number;
   readonly shard: number;
@@ -81,8 +94,18 @@ export interface ModelTransfer {
   readonly effectiveTimeMs: number;
   /** Whether the caller gave it. */
   readonly isBackdated: boolean;
-  readonly holdId: string;
+  readonly links: Links;
+  /** Of each posting, what was taken back since. */
+  readonly refundedMinorUnits: bigint[];
 }
+
+interface Links {
+  readonly holdId: string;
+  readonly quoteId: string;
+  readonly reversesTransferId: string;
+  readonly reversesPostingIndexes: number[];
+}
+export const NO_LINKS: Links = { holdId: "", quoteId: "", reversesTransferId: "", reversesPostingIndexes: [] };
 
 export interface ModelHold {
   readonly id: string;
@@ -97,10 +120,20 @@ export interface ModelHold {
   version: bigint;
 }
 
+export interface ModelQuote extends Exchange {
+  readonly id: string;
+  readonly sellCurrency: string;
+  readonly buyCurrency: string;
+  readonly debitAccountId: string;
+  readonly createTimeMs: number;
+  transferId: string;
+}
+
 /** What a key stands for. */
-interface Remembered {
+export interface Remembered {
   readonly body: string;
-  readonly outcome: { readonly refused: string } | { readonly made: Made };
+  /** Of several reasons, it is one of these. */
+  readonly outcome: { readonly refused: readonly string[] } | { readonly made: Made };
 }
 
 /** What a command made or changed: enough to say what its answer is, now and when it is repeated. */
@@ -108,6 +141,8 @@ type Made =
   | { readonly kind: "opened"; readonly account: ModelAccount }
   | { readonly kind: "status"; readonly account: ModelAccount }
   | { readonly kind: "transfer"; readonly transfer: ModelTransfer }
+  | { readonly kind: "rates"; readonly rates: readonly (() => Rate)[] }
+  | { readonly kind: "quote"; readonly quote: ModelQuote }
   | { readonly kind: "hold"; readonly hold: ModelHold; readonly isNew: boolean };
 
 /** One posting with its accounts; an id that stands for no account has none. */
@@ -117,7 +152,7 @@ interface Leg {
   readonly amountMinorUnits: bigint;
   readonly currency: string;
 }
-type KnownLeg = Leg & { readonly debit: ModelAccount; readonly credit: ModelAccount };
+export type KnownLeg = Leg & { readonly debit: ModelAccount; readonly credit: ModelAccount };
 
 /** Commands by the name of their method. */
 export interface Requests {
@@ -129,6 +164,9 @@ export interface Requests {
   createHold: CreateHoldRequest;
   captureHold: CaptureHoldRequest;
   voidHold: VoidHoldRequest;
+  setRates: SetRatesRequest;
+  createQuote: CreateQuoteRequest;
+  createConversion: CreateConversionRequest;
 }
 interface Answers {
   createAccount: Account;
@@ -139,6 +177,9 @@ interface Answers {
   createHold: Hold;
   captureHold: Transfer;
   voidHold: Hold;
+  setRates: SetRatesResponse;
+  createQuote: Quote;
+  createConversion: Transfer;
 }
 export type Method = keyof Requests;
 export type Command = { readonly [M in Method]: { readonly method: M; readonly request: Requests[M] } }[Method];
@@ -167,6 +208,9 @@ const CODES: Readonly<Record<string, number>> = {
   MALFORMED_REQUEST: 3,
   IDEMPOTENCY_KEY_REQUIRED: 3,
   ACCOUNT_NOT_FOUND: 5,
+  TRANSFER_NOT_FOUND: 5,
+  POSTING_NOT_FOUND: 5,
+  QUOTE_NOT_FOUND: 5,
   HOLD_NOT_FOUND: 5,
   IDEMPOTENCY_KEY_REUSED: 6,
 };
@@ -177,15 +221,20 @@ const NOT_ACTIVE: Readonly<Partial<Record<Account_Status, string>>> = {
   [PENDING]: "ACCOUNT_PENDING",
   [CLOSED]: "ACCOUNT_CLOSED",
 };
-const ISO_CURRENCIES = ["CLP", "HUF", "BHD", "BGN"];
+/** ISO 4217: how many digits stand behind the point. */
+const DIGITS: Readonly<Record<string, number>> = { CLP: 0, HUF: 2, OMR: 3, BGN: 2 };
+const ISO_CURRENCIES = Object.keys(DIGITS);
 const WITHDRAWN_CURRENCIES = ["BGN"];
+const QUOTE_LIFETIME_MS = 30_000;
+const RATE_PATTERN = /^\d{1,18}(\.\d{1,18})?$/;
 const DAY_MS = 24 * 60 * 60 * 1_000;
 /** The clocks of the test and of Postgres: both of this machine. */
 const CLOCK_SLACK_MS = 60_000;
 
 /** A ledger in which nothing has happened yet. */
 export function emptyModel(map: BucketMap): Model {
-  return { map, accounts: [], systems: new Map(), transfers: new Map(), holds: new Map(), keys: new Map() };
+  const [systems, transfers, holds] = [new Map(), new Map(), new Map()];
+  return { map, accounts: [], systems, transfers, holds, quotes: new Map(), rates: new Map(), keys: new Map() };
 }
 
 /** Holds an answer against the contract, and changes the model as the command changed the ledger. Throws an AssertionError. */
@@ -216,7 +265,7 @@ function judgeNew(
   const why = rule.refusals(model, request);
   if (why.length > 0) {
     const { code, reason } = assertRefused(observed, why, false);
-    return code === FAILED_PRECONDITION ? { refused: reason } : undefined;
+    return code === FAILED_PRECONDITION ? { refused: [reason] } : undefined;
   }
   const answer = assertAnswered(observed, false);
   const made = rule.carryOut(model, request, answer);
@@ -225,20 +274,20 @@ function judgeNew(
 }
 
 /** The same body: the first answer again. */
-function judgeReplay({ outcome }: Remembered, observed: Observed): void {
-  if ("refused" in outcome) assertRefused(observed, [outcome.refused], true);
+export function judgeReplay({ outcome }: Remembered, observed: Observed): void {
+  if ("refused" in outcome) assertRefused(observed, outcome.refused, true);
   else assert.deepEqual(comparable(assertAnswered(observed, true)), answerOf(outcome.made, true));
 }
 
 /** Another body: a refusal that names what the first one made. */
-function judgeReuse({ outcome }: Remembered, observed: Observed): void {
+export function judgeReuse({ outcome }: Remembered, observed: Observed): void {
   const { resourceName } = assertRefused(observed, ["IDEMPOTENCY_KEY_REUSED"], false);
   assert.equal(resourceName, "made" in outcome ? resourceOf(outcome.made) : undefined, "resource_name");
 }
 
 type Refused = Extract<Observed, { kind: "refused" }>;
 
-function assertRefused(observed: Observed, reasons: readonly string[], replayed: boolean): Refused {
+export function assertRefused(observed: Observed, reasons: readonly string[], replayed: boolean): Refused {
   assert.ok(observed.kind === "refused", `it was done, and should be refused with ${reasons.join(" or ")}`);
   assert.ok(reasons.includes(observed.reason), `refused with ${observed.reason}, not with ${reasons.join(" or ")}`);
   assert.equal(observed.code, CODES[observed.reason] ?? FAILED_PRECONDITION, `status of ${observed.reason}`);
@@ -246,7 +295,7 @@ function assertRefused(observed: Observed, reasons: readonly string[], replayed:
   return observed;
 }
 
-function assertAnswered(observed: Observed, replayed: boolean): Answers[Method] {
+export function assertAnswered(observed: Observed, replayed: boolean): Answers[Method] {
   assert.ok(observed.kind === "answer", `refused with ${observed.kind === "refused" ? observed.reason : ""}, not done`);
   assert.equal(observed.replayed ?? replayed, replayed, "idempotent-replayed");
   return observed.answer;
@@ -261,12 +310,15 @@ function resourceOf(made: Made): string | undefined {
       return made.transfer.id;
     case "hold":
       return made.isNew ? made.hold.id : undefined;
+    case "quote":
+      return made.quote.id;
     case "status":
+    case "rates":
       return undefined;
   }
 }
 
-function answerOf(made: Made, replayed: boolean): unknown {
+export function answerOf(made: Made, replayed: boolean): unknown {
   switch (made.kind) {
     case "opened": {
       if (!replayed) return accountAnswer(made.account);
@@ -280,11 +332,15 @@ function answerOf(made: Made, replayed: boolean): unknown {
       return transferAnswer(made.transfer);
     case "hold":
       return holdAnswer(made.hold);
+    case "quote":
+      return quoteAnswer(made.quote);
+    case "rates":
+      return { rates: made.rates.map((now) => now()) };
   }
 }
 
 /** An answer in a form that deepEqual can compare: balances in the order of their accounts, plain objects only. */
-export function comparable(answer: Account | Transfer | Hold): unknown {
+export function comparable(answer: Answers[Method]): unknown {
   if (!("balances" in answer)) return "metadata" in answer ? { ...answer, metadata: { ...answer.metadata } } : answer;
   return { ...answer, metadata: { ...answer.metadata }, balances: [...answer.balances].sort(byAccount) };
 }
@@ -318,7 +374,7 @@ export function accountAnswer(account: ModelAccount): Account {
 export function transferAnswer(transfer: ModelTransfer): unknown {
   return {
     transferId: transfer.id,
-    state: Transfer_State.POSTED,
+    state: isTakenBack(transfer) ? Transfer_State.REVERSED : Transfer_State.POSTED,
     type: transfer.type,
     memo: transfer.memo,
     metadata: { ...transfer.metadata },
@@ -332,11 +388,38 @@ export function transferAnswer(transfer: ModelTransfer): unknown {
     postTime: new Date(transfer.postTimeMs),
     effectiveTime: new Date(transfer.effectiveTimeMs),
     pendingAccountIds: [],
-    holdId: transfer.holdId,
-    reversesTransferId: "",
-    reversesPostingIndexes: [],
-    quoteId: "",
+    ...transfer.links,
   };
+}
+
+/** Whether nothing is left of any posting. */
+export function isTakenBack({ legs, refundedMinorUnits }: ModelTransfer): boolean {
+  return legs.every(({ amountMinorUnits }, index) => refundedMinorUnits[index] === amountMinorUnits);
+}
+
+/** The quote as GetQuote has to answer it now. */
+export function quoteAnswer(quote: ModelQuote): unknown {
+  const { id, rate, sellCurrency, buyCurrency, debitAccountId, transferId, createTimeMs } = quote;
+  const expireTimeMs = createTimeMs + QUOTE_LIFETIME_MS;
+  const unused = isExpired(quote) ? Quote_State.EXPIRED : Quote_State.OPEN;
+  return {
+    quoteId: id,
+    rate,
+    sellCurrency,
+    buyCurrency,
+    sellMinorUnits: quote.sellMinorUnits,
+    buyMinorUnits: quote.buyMinorUnits,
+    residueMinorUnits: quote.residueMinorUnits,
+    expireTime: new Date(expireTimeMs),
+    state: transferId === "" ? unused : Quote_State.USED,
+    debitAccountId,
+    transferId,
+    createTime: new Date(createTimeMs),
+  };
+}
+
+function isExpired({ createTimeMs }: ModelQuote): boolean {
+  return Date.now() >= createTimeMs + QUOTE_LIFETIME_MS;
 }
 
 /** The hold as GetHold has to answer it. */
@@ -358,8 +441,10 @@ export function holdAnswer(hold: ModelHold): unknown {
 
 /** All pages of an account's entries, newest first, against the model. Throws an AssertionError. */
 export function judgeEntries(account: ModelAccount, entries: readonly Entry[]): void {
+  const before = (entries.at(-1)?.sequence ?? 1n) - 1n;
+  if (account.kind !== Account_Kind.SYSTEM) assert.equal(before, 0n, "the first entry's sequence is 1");
   const expected = account.entries.map((entry, index) => ({
-    sequence: BigInt(index + 1),
+    sequence: before + BigInt(index + 1),
     transferId: entry.transfer.id,
     amountMinorUnits: entry.amountMinorUnits,
     balanceAfterMinorUnits: entry.balanceAfterMinorUnits,
@@ -379,8 +464,8 @@ export function judgeEntries(account: ModelAccount, entries: readonly Entry[]): 
     // Of an account on another shard than the payer's, it is written a moment later, by another clock.
     if (account.shard === transfer.shard) assert.equal(postMs, transfer.postTimeMs, "post_time");
     assert.equal(effectiveMs, transfer.isBackdated ? transfer.effectiveTimeMs : postMs, "effective_time");
-    const before = entries[entries.length - index];
-    assert.ok(postMs >= (before?.postTime?.getTime() ?? 0), "post_time never falls within an account");
+    const earlier = entries[entries.length - index];
+    assert.ok(postMs >= (earlier?.postTime?.getTime() ?? 0), "post_time never falls within an account");
   }
 }
 
@@ -390,7 +475,7 @@ export function findAccount(model: Model, id: string): ModelAccount | undefined 
 }
 
 /** What the body of a command is compared by. */
-function toText(request: object): string {
+export function toText(request: object): string {
   return JSON.stringify(request, (_, value: unknown) => (typeof value === "bigint" ? `${value}n` : value));
 }
 
@@ -422,7 +507,7 @@ function changeStatus(
   };
 }
 
-function reasons(list: readonly (string | false | undefined)[]): string[] {
+export function reasons(list: readonly (string | false | undefined)[]): string[] {
   return [...new Set(list.filter((reason) => typeof reason === "string"))];
 }
 
@@ -495,7 +580,7 @@ const RULES: { readonly [M in Method]: Rule<M> } = {
       const legs = request.postings.map((posting) => resolve(model, posting)) as KnownLeg[];
       const type = request.type || "transfer";
       const { memo, metadata, effectiveTime } = request;
-      const transfer = enter(model, legs, { type, memo, metadata, effectiveTime, holdId: "" }, answer);
+      const transfer = enter(model, legs, { type, memo, metadata, effectiveTime, links: NO_LINKS }, answer);
       return { kind: "transfer", transfer };
     },
   },
@@ -573,7 +658,8 @@ const RULES: { readonly [M in Method]: Rule<M> } = {
       hold.capturedMinorUnits += amountMinorUnits;
       hold.version += 1n;
       if (request.final || amountMinorUnits === remaining) hold.state = Hold_State.CAPTURED;
-      const texts = { type: request.type || "capture", memo, metadata, effectiveTime: undefined, holdId };
+      const links = { ...NO_LINKS, holdId };
+      const texts = { type: request.type || "capture", memo, metadata, effectiveTime: undefined, links };
       return {
         kind: "transfer",
         transfer: enter(model, [{ debit, credit, amountMinorUnits, currency }], texts, answer),
@@ -597,7 +683,114 @@ const RULES: { readonly [M in Method]: Rule<M> } = {
       return { kind: "hold", hold, isNew: false };
     },
   },
+
+  setRates: {
+    isMalformed: (_, { rates }) =>
+      rates.length === 0 ||
+      new Set(rates.map(pairOf)).size < rates.length ||
+      rates.some(
+        ({ base, quote, rate, spreadBps, asOf }) =>
+          base === quote ||
+          ![base, quote].every((code) => ISO_CURRENCIES.includes(code)) ||
+          !RATE_PATTERN.test(rate) ||
+          Number(rate) === 0 ||
+          spreadBps < 0 ||
+          spreadBps > 5_000 ||
+          asOf === undefined,
+      ),
+    scope: () => OF_THE_CALLER,
+    refusals: (_, { rates }) =>
+      reasons([rates.some(({ asOf }) => (asOf?.getTime() ?? 0) > Date.now() + 60_000) && "RATE_IN_FUTURE"]),
+    carryOut: (model, { rates }) => {
+      for (const rate of rates) {
+        const known = model.rates.get(pairOf(rate));
+        if (known === undefined || timeMsOf(known.asOf) < timeMsOf(rate.asOf)) model.rates.set(pairOf(rate), rate);
+      }
+      return { kind: "rates", rates: rates.map((rate) => () => model.rates.get(pairOf(rate)) as Rate) };
+    },
+  },
+
+  createQuote: {
+    isMalformed: (_, { sellCurrency, buyCurrency, amount, debitAccountId }) =>
+      sellCurrency === buyCurrency ||
+      ![sellCurrency, buyCurrency].every((code) => ISO_CURRENCIES.includes(code)) ||
+      amount === undefined ||
+      amount.value <= 0n ||
+      (debitAccountId !== "" && parseId(debitAccountId, "acct") === undefined),
+    scope: (_, { debitAccountId }) =>
+      debitAccountId === "" ? OF_THE_CALLER : String(parseId(debitAccountId, "acct")?.bucket),
+    refusals: (model, request) => {
+      const terms = termsOf(model, request);
+      return typeof terms === "string" ? [terms] : [];
+    },
+    carryOut: (model, request, { quoteId, createTime }) => {
+      const { sellCurrency, buyCurrency, debitAccountId } = request;
+      const terms = termsOf(model, request) as Exchange;
+      const createTimeMs = learnTime(createTime);
+      const quote = { ...terms, id: quoteId, sellCurrency, buyCurrency, debitAccountId, createTimeMs, transferId: "" };
+      if (debitAccountId !== "") assert.equal(parseId(quoteId)?.bucket, parseId(debitAccountId)?.bucket, "its bucket");
+      model.quotes.set(quoteId, quote);
+      return { kind: "quote", quote };
+    },
+  },
+
+  createConversion: {
+    isMalformed: (_, { quoteId, debitAccountId, creditAccountId }) =>
+      parseId(quoteId, "quot") === undefined ||
+      [debitAccountId, creditAccountId].some((id) => parseId(id, "acct") === undefined) ||
+      debitAccountId === creditAccountId,
+    scope: (_, { debitAccountId }) => String(parseId(debitAccountId, "acct")?.bucket),
+    refusals: (model, request) => {
+      const quote = model.quotes.get(request.quoteId);
+      if (quote === undefined) return ["QUOTE_NOT_FOUND"];
+      const { legs, shard } = conversionLegs(model, quote, request);
+      return reasons([
+        quote.transferId !== "" && "QUOTE_USED",
+        quote.transferId === "" && isExpired(quote) && "QUOTE_EXPIRED",
+        !["", request.debitAccountId].includes(quote.debitAccountId) && "QUOTE_FOR_ANOTHER_ACCOUNT",
+        ...refusalsOfTransfer(legs, shard),
+      ]);
+    },
+    carryOut: (model, request, answer) => {
+      const quote = model.quotes.get(request.quoteId) as ModelQuote;
+      const legs = conversionLegs(model, quote, request).legs as KnownLeg[];
+      const { memo, metadata } = request;
+      const links = { ...NO_LINKS, quoteId: quote.id };
+      const texts = { type: "conversion", memo, metadata, effectiveTime: undefined, links };
+      const transfer = enter(model, legs, texts, answer);
+      quote.transferId = transfer.id;
+      return { kind: "transfer", transfer };
+    },
+  },
 };
+
+/** How a key of rates, or of a quote for anybody, belongs to its caller alone. */
+const OF_THE_CALLER = "of the caller";
+
+/** The postings of a conversion: through the house's accounts on the payer's and the payee's shard. */
+function conversionLegs(model: Model, quote: ModelQuote, { debitAccountId, creditAccountId }: CreateConversionRequest) {
+  const { sellCurrency, buyCurrency, sellMinorUnits, buyMinorUnits, residueMinorUnits } = quote;
+  const payerShard = shardOfName(model, debitAccountId, "");
+  const payeeShard = shardOfName(model, creditAccountId, "");
+  const houseOf = (shard: number, name: string, currency: string) => {
+    const isNew = !model.systems.has(systemKey(shard, name, currency));
+    const account = systemAccount(model, shard, name, currency);
+    if (isNew) account.hasUnknownPast = true;
+    return account;
+  };
+  const sold = houseOf(payerShard, "system:fx_position", sellCurrency);
+  const bought = houseOf(payeeShard, "system:fx_position", buyCurrency);
+  const [payer, payee] = [findAccount(model, debitAccountId), findAccount(model, creditAccountId)];
+  const legs: Leg[] = [
+    { debit: payer, credit: sold, amountMinorUnits: sellMinorUnits, currency: sellCurrency },
+    { debit: bought, credit: payee, amountMinorUnits: buyMinorUnits, currency: buyCurrency },
+  ];
+  if (residueMinorUnits > 0n) {
+    const credit = houseOf(payeeShard, "system:fx_residue", buyCurrency);
+    legs.push({ debit: bought, credit, amountMinorUnits: residueMinorUnits, currency: buyCurrency });
+  }
+  return { legs, shard: payerShard };
+}
 
 const HOLD_CLOSED: Readonly<Partial<Record<Hold_State, string>>> = {
   [Hold_State.CAPTURED]: "HOLD_CAPTURED",
@@ -607,6 +800,24 @@ const HOLD_CLOSED: Readonly<Partial<Record<Hold_State, string>>> = {
 
 function remainingOf({ state, amountMinorUnits, capturedMinorUnits }: ModelHold): bigint {
   return state === Hold_State.OPEN ? amountMinorUnits - capturedMinorUnits : 0n;
+}
+
+function pairOf({ base, quote }: Pick<Rate, "base" | "quote">): string {
+  return base < quote ? `${base} ${quote}` : `${quote} ${base}`;
+}
+
+function timeMsOf(time: Date | undefined): number {
+  return time?.getTime() ?? 0;
+}
+
+/** What a quote of now says, or why there is none. */
+function termsOf(model: Model, { sellCurrency, buyCurrency, amount }: CreateQuoteRequest): Exchange | string {
+  const market = model.rates.get(pairOf({ base: sellCurrency, quote: buyCurrency }));
+  if (market === undefined) return "RATE_UNKNOWN";
+  if (timeMsOf(market.asOf) < Date.now() - DAY_MS) return "RATE_TOO_OLD";
+  const value = amount?.value ?? 0n;
+  const digits = { sell: DIGITS[sellCurrency] ?? 0, buy: DIGITS[buyCurrency] ?? 0 };
+  return exchange(market, sellCurrency, digits, amount?.$case === "buyMinorUnits" ? { buy: value } : { sell: value });
 }
 
 function isSystemName(text: string): boolean {
@@ -641,7 +852,7 @@ function resolve(
 }
 
 function systemAccount(model: Model, shard: number, reference: string, currency: string): ModelAccount {
-  const name = `${shard} ${reference} ${currency}`;
+  const name = systemKey(shard, reference, currency);
   const known = model.systems.get(name);
   if (known !== undefined) return known;
   const account: ModelAccount = {
@@ -654,9 +865,14 @@ function systemAccount(model: Model, shard: number, reference: string, currency:
   return account;
 }
 
+function systemKey(shard: number, reference: string, currency: string): string {
+  return `${shard} ${reference} ${currency}`;
+}
+
 function newAccount(bucket: number, shard: number, currency: string): ModelAccount {
   return {
     id: undefined,
+    hasUnknownPast: false,
     ownerId: "",
     bucket,
     shard,
@@ -683,7 +899,7 @@ function refusalsOfAccounts({ debit, credit, currency }: Leg): string[] {
   );
 }
 
-function refusalsOfTransfer(legs: readonly Leg[], shard: number): string[] {
+export function refusalsOfTransfer(legs: readonly Leg[], shard: number): string[] {
   const limited = legs.flatMap(({ debit }) => (debit?.floorMinorUnits === undefined ? [] : [debit]));
   const buckets = new Set(limited.map(({ bucket }) => bucket));
   // The shard of the first debit decides, and only there is a floor known.
@@ -751,10 +967,10 @@ function refusalsOfTime(legs: readonly Leg[], effectiveTime: Date | undefined): 
 }
 
 /** Makes the postings: entries, balances, one version more of each account. */
-function enter(
+export function enter(
   model: Model,
   legs: readonly KnownLeg[],
-  texts: Pick<ModelTransfer, "type" | "memo" | "metadata" | "holdId"> & { effectiveTime: Date | undefined },
+  texts: Pick<ModelTransfer, "type" | "memo" | "metadata" | "links"> & { effectiveTime: Date | undefined },
   answer: Transfer,
 ): ModelTransfer {
   for (const [index, { debit, credit }] of legs.entries()) {
@@ -777,7 +993,9 @@ function enter(
     postTimeMs,
     effectiveTimeMs: effectiveTime?.getTime() ?? postTimeMs,
     isBackdated: effectiveTime !== undefined,
+    refundedMinorUnits: legs.map(() => 0n),
   };
+  for (const account of touched) if (account.hasUnknownPast) learnPast(account, legs, answer);
   for (const { debit, credit, amountMinorUnits } of legs) {
     addEntry(debit, transfer, -amountMinorUnits, credit);
     addEntry(credit, transfer, amountMinorUnits, debit);
@@ -813,6 +1031,18 @@ function learnId(account: ModelAccount, id: string | undefined): void {
     account.id = id;
   }
   assert.equal(id, account.id, `the account of ${account.reference}`);
+}
+
+/** What was on an account before the run. */
+function learnPast(account: ModelAccount, legs: readonly KnownLeg[], { balances }: Transfer): void {
+  const balance = balances.find(({ accountId }) => accountId === account.id);
+  const moved = legs.reduce((sum, { debit, credit, amountMinorUnits }) => {
+    if (debit === account) return sum - amountMinorUnits;
+    return credit === account ? sum + amountMinorUnits : sum;
+  }, 0n);
+  account.postedMinorUnits = (balance?.postedMinorUnits ?? 0n) - moved;
+  account.version = (balance?.version ?? 1n) - 1n;
+  account.hasUnknownPast = false;
 }
 
 function learnTime(time: Date | undefined): number {
