@@ -16,6 +16,7 @@ const STACK = "torture";
 /** What a run takes beside its faults: opening accounts, quiet points, checks. */
 const EXTRA_MS = 8 * 60_000;
 const EXTRA_PER_FAULT_MS = 1.5;
+const INTERRUPTED = 130;
 const END_TIMEOUT_MS = 30_000;
 
 process.exitCode = await main().catch((error: unknown) => {
@@ -43,7 +44,8 @@ async function main(): Promise<number> {
   } finally {
     await stop();
   }
-  say(`${status === 0 ? "All held" : "FAILED"}: torture with seed ${options.seed}. The same again: ${again(options)}`);
+  const ended = status === 0 ? "All held" : status === INTERRUPTED ? "Interrupted" : "FAILED";
+  say(`${ended}: torture with seed ${options.seed}. The same again: ${again(options)}`);
   return status;
 }
 
