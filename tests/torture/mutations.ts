@@ -147,8 +147,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/write-batch.ts`,
-        from: "  if (!known.fingerprint.equals(key.fingerprint)) {",
-        to: `  if (!known.fingerprint.equals(key.fingerprint) && key.key === "") {`,
+        from: "  if (!known.fingerprint.equals(key.fingerprint)) return refused(reused(key, known));",
+        to: `  if (!known.fingerprint.equals(key.fingerprint) && key.key === "") return refused(reused(key, known));`,
       },
     ],
   },

@@ -70,3 +70,8 @@ export function makesTransfer({ rpc }: Order): boolean {
       return false;
   }
 }
+
+/** The group of a batch call that it belongs to; empty for none. */
+export function groupOf(order: Order): string {
+  return order.rpc === "createTransfer" ? order.request.group : "";
+}

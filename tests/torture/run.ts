@@ -9,6 +9,7 @@ import { type FaultyNetwork, openFaultyNetwork } from "#tests/torture/faulty-net
 import { isAnswered, openHistory, runFolder, toJson } from "#tests/torture/history.ts";
 import { type Clients, openClients } from "#tests/torture/load.ts";
 import { type Options, parseOptions } from "#tests/torture/options.ts";
+import { groupOf } from "#tests/torture/orders.ts";
 import { type Parts, startParts } from "#tests/torture/parts.ts";
 import { whenQuiet } from "#tests/torture/quiet.ts";
 import { openReport, type Report } from "#tests/torture/report.ts";
@@ -17,7 +18,7 @@ import { openLedger } from "#tests/torture/send.ts";
 import { strikeAtSteps } from "#tests/torture/staged.ts";
 import { openVerifier } from "#tests/torture/verify.ts";
 import { watch } from "#tests/torture/watch.ts";
-import { checkRoad, checkShards } from "#tests/torture/whole-road.ts";
+import { checkRoad, checkShards, checkWhileItRuns } from "#tests/torture/whole-road.ts";
 import { openWorld } from "#tests/torture/world.ts";
 
 /**
@@ -105,6 +106,7 @@ async function torture(options: Options, { history, report, parts, networks }: T
     await Promise.all([
       strikeAtRandom(ctx, usableFaults(parts.names, only), strikes, report),
       strikeAtSteps(ctx, stages, report, only),
+      checkWhileItRuns(durationMs / 2, faultsEnd).then(report.addFindings),
       watch(faultsEnd, (findings) => {
         report.addFindings(findings);
         if (isEnough()) enough.abort();
@@ -145,12 +147,15 @@ async function torture(options: Options, { history, report, parts, networks }: T
   }
 }
 
-/** The same commands again, under their keys: those that nobody knows about, and some of the others. */
+/** The same commands again, under their keys: those that nobody knows about, and some of the others; groups as a whole. */
 async function repeat(history: Tortured["history"], clients: Clients, random: Random): Promise<void> {
   const commands = history.commands();
   const unknown = commands.filter((command) => !isAnswered(command) && random.chance(REPEATED_UNANSWERED_CHANCE));
   const answered = Array.from({ length: Math.min(REPEATED_ANSWERED, commands.length) }, () => random.pick(commands));
-  for (const command of [...unknown, ...answered.filter(isAnswered)]) await clients.pursue([command], random);
+  for (const command of [...unknown, ...answered.filter(isAnswered)]) {
+    const group = groupOf(command.order);
+    await clients.pursue(group === "" ? [command] : commands.filter(({ order }) => groupOf(order) === group), random);
+  }
 }
 
 function throughNetworks(shards: string, networks: readonly FaultyNetwork[]): string {

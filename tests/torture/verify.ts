@@ -1,7 +1,7 @@
 import { idToUuid, parseId, uuidToId } from "#lib/ids.ts";
 import { postgres, shardNumbers } from "#tests/stack.ts";
 import { type Command, type Finding, type History, isFinal } from "#tests/torture/history.ts";
-import { type ExpectedPosting, makesTransfer } from "#tests/torture/orders.ts";
+import { type ExpectedPosting, groupOf, makesTransfer } from "#tests/torture/orders.ts";
 import { shardOfId } from "#tests/torture/shard-of-id.ts";
 
 /**
@@ -62,6 +62,8 @@ export function openVerifier(): Verifier {
   const balances = new Map<string, bigint>();
   const transfers = new Set<string>();
   const entriesOf = new Map<number, number>(shardNumbers.map((shard) => [shard, 0]));
+  /** Whether the members of a group are there, by its name. */
+  const groups = new Map<string, boolean>();
   const findings = new Map<string, string[]>();
 
   const find = (what: string, id: string) => {
@@ -83,6 +85,11 @@ export function openVerifier(): Verifier {
       const [row] = found;
       const transfer = row === undefined ? undefined : transferOf.get(row.resource_id)?.[0];
       const isKnown = checkAnswers(command, row, transfer);
+      const group = groupOf(command.order);
+      if (group !== "" && (groups.get(group) ?? transfer !== undefined) !== (transfer !== undefined)) {
+        find("a group is there in part", `${group} ${command.key}`);
+      }
+      groups.set(group, transfer !== undefined);
       if (transfer === undefined) {
         if (row !== undefined && entries.has(row.resource_id)) find("entries without a transfer", row.resource_id);
         if (!isKnown) unknownNotMade += 1;

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { pause } from "#lib/back-off.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { assertProjectionEqualsLedger, cursorOf, headOf } from "#tests/projection.ts";
 import { eventually, postgres, shardNumbers, stackName } from "#tests/stack.ts";
@@ -43,16 +44,30 @@ export async function checkRoad(withElasticsearch: boolean): Promise<Finding[]> 
       await assertPublished(shard, 0, 0n);
     }
   });
+  const checked = await caught("ledgermesh check is not content", () => ledgermesh("check"));
   const audited = await caught("the events are not as they were sealed", () => ledgermesh("audit", "verify"));
-  if (!withElasticsearch) return [...published, ...audited];
+  if (!withElasticsearch) return [...published, ...checked, ...audited];
   const projected = await caught("the history is not the ledger", () => assertProjectionEqualsLedger({ quiet: true }));
-  return [...published, ...audited, ...projected];
+  return [...published, ...checked, ...audited, ...projected];
 }
 
 const COMMAND_TIMEOUT_MS = 300_000;
 
+/** `ledgermesh check` is for a live system: amid faults it may fail to look (2), and must not find anything (1). */
+export async function checkWhileItRuns(afterMs: number, signal: AbortSignal): Promise<Finding[]> {
+  await pause(afterMs, signal);
+  if (signal.aborted) return [];
+  const { status, said } = await runLedgermesh(["check"]);
+  return status === 1 ? [{ what: "ledgermesh check finds something amid faults", ids: [said] }] : [];
+}
+
 /** Runs a command that looks at the stack, as an operator would; rejects with what it said unless it ends with 0. */
 async function ledgermesh(...args: readonly string[]): Promise<void> {
+  const { status, said } = await runLedgermesh(args);
+  if (status !== 0) throw new Error(`ledgermesh ${args.join(" ")} ended with ${status}: ${said}`);
+}
+
+async function runLedgermesh(args: readonly string[]): Promise<{ status: number | null; said: string }> {
   const all = ["cli/main.ts", ...args, "--stack", stackName];
   const child = spawn(process.execPath, all, { stdio: ["ignore", "pipe", "pipe"], timeout: COMMAND_TIMEOUT_MS });
   let said = "";
@@ -62,7 +77,7 @@ async function ledgermesh(...args: readonly string[]): Promise<void> {
     });
   }
   const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
-  if (status !== 0) throw new Error(`ledgermesh ${args.join(" ")} ended with ${status}: ${said}`);
+  return { status, said };
 }
 
 const SAID_LENGTH = 4_000;

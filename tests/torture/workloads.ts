@@ -33,6 +33,8 @@ export interface Workload {
 
 const MAX_SPREAD_POSTINGS = 5;
 const MAX_BATCH_TRANSFERS = 30;
+const MAX_GROUP_TRANSFERS = 5;
+const MAX_BESIDE_GROUP = 4;
 
 export const workloads: readonly Workload[] = [
   { name: "within", weight: 6, make: (world, random) => one(within(world, random)) },
@@ -53,6 +55,7 @@ export const workloads: readonly Workload[] = [
   { name: "convert", weight: 4, make: convert },
   { name: "freeze", weight: 1, make: freeze },
   { name: "batch", weight: 3, make: batch },
+  { name: "group", weight: 3, make: batchWithGroup },
   { name: "twins", weight: 2, make: (world, random) => ({ ...one(any(world, random)), twins: true }) },
   { name: "reuse", weight: 1, make: (world, random) => ({ ...one(any(world, random)), reuse: true }) },
 ];
@@ -72,6 +75,27 @@ function any(world: World, random: Random): Request {
 function batch(world: World, random: Random): Plan {
   const count = random.between(2, MAX_BATCH_TRANSFERS);
   return { orders: Array.from({ length: count }, () => ({ rpc: "createTransfer", request: any(world, random) })) };
+}
+
+let groups = 0;
+
+/** Some of a batch call belong together: one owner's payments, all or none. */
+function batchWithGroup(world: World, random: Random): Plan {
+  groups += 1;
+  const group = `group-${groups}`;
+  const payer = random.pick(world.of("wallet"));
+  const purse = world.of("wallet").filter(({ ownerId }) => ownerId === payer.ownerId);
+  const members = Array.from({ length: random.between(2, MAX_GROUP_TRANSFERS) }, (): Request => {
+    const from = random.pick(purse);
+    const to = other(random, [...world.of("wallet"), ...world.of("hot"), ...world.of("full")], from);
+    return { ...request(from.id, to.id, amount(random), random), group };
+  });
+  const before = Array.from({ length: random.between(0, MAX_BESIDE_GROUP) }, () => any(world, random));
+  const behind = Array.from({ length: random.between(0, MAX_BESIDE_GROUP) }, () => any(world, random));
+  return {
+    orders: [...before, ...members, ...behind].map((each) => ({ rpc: "createTransfer", request: each })),
+    twins: random.chance(0.2),
+  };
 }
 
 /** Now and then more than a wallet has. */
