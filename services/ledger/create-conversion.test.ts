@@ -198,6 +198,18 @@ for (const quoteShard of [1, 2]) {
   });
 }
 
+test("Postgres does not let a used quote be used again, whoever asks", async () => {
+  const [payer, payee] = [await payerOn(), await payeeOn()];
+  const quote = await quoteFor(payer);
+  await convert(quote.quoteId, payer.accountId, payee.accountId);
+  const uuid = parseId(quote.quoteId)?.uuid;
+  const columns = ["{f}", `{${uuid}}`, ...Array.from({ length: 11 }, () => "{NULL}"), "{USED}", `{${uuid}}`];
+  await assert.rejects(
+    postgres(1).query("select ledger.write_quotes($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)", columns),
+    /was used before/,
+  );
+});
+
 test("a quote for one account is not for another, and another caller's is not there", async () => {
   const [payer, other, far, payee] = [await payerOn(), await payerOn(), await payerOn(2), await payeeOn()];
   const quote = await quoteFor(payer);
