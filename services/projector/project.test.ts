@@ -168,6 +168,10 @@ test("a hold that changed gives the document of its account; a capture leaves th
   assert.deepEqual(changed({ hold }), []);
 });
 
+test("rates and quotes make no document", () => {
+  for (const type of ["rates_set", "quote_created"]) assert.deepEqual(project(1, { ...transferPosted(), type }), []);
+});
+
 test("an event that comes again gives the same documents", () => {
   assert.deepEqual(project(1, transferPosted()), project(1, transferPosted()));
 });
