@@ -16,10 +16,10 @@ export async function noteExhausted(ctx: Context, handle: ShardHandle, lane: Lan
   for (let page = 0; page < MAX_PAGES_PER_ROUND; page += 1) {
     const { rows } = await handle.shard.reads.query<[string, string, number[]]>({
       name: "read-waiting-refunds",
-      text: `select transfer_id, exhausted_at::text, array_agg(posting_index) from ledger.refunded_postings
-              where state = 'EXHAUSTED' and exhausted_at < now() - make_interval(secs => $1)
-                and (exhausted_at, transfer_id) > ($2, $3)
-              group by exhausted_at, transfer_id order by exhausted_at, transfer_id limit $4`,
+      text: `select r.transfer_id, r.exhausted_at::text, array_agg(r.posting_index) from ledger.refunded_postings r
+              where r.state = 'EXHAUSTED' and r.exhausted_at < now() - make_interval(secs => $1)
+                and (r.exhausted_at, r.transfer_id) > ($2, $3)
+              group by r.exhausted_at, r.transfer_id order by r.exhausted_at, r.transfer_id limit $4`,
       values: [AGE_MS / 1000, ...after, PAGE_TRANSFERS],
       rowMode: "array",
     });
