@@ -270,6 +270,21 @@ test("a key of a group can be used neither alone, nor in a part, another order, 
   assert.equal((await call(ledger, ledger.createTransfer, c)).replayed, false);
 });
 
+test("a group of which the retention has left some keys is neither made again nor replayed in part", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount()];
+  const items = inGroup("g", pay(payer, payee, 1n), pay(payer, payee, 2n), pay(payer, payee, 3n));
+  await results(items);
+  const expire = () =>
+    postgres(1).query("delete from ledger.idempotency_keys where key = $1", [items[1]?.idempotencyKey]);
+  await expire();
+  for (let round = 0; round < 2; round += 1) {
+    const answers = await results(items);
+    assert.deepEqual(answers.map(reason), ["IDEMPOTENCY_KEY_REUSED", "GROUP_REFUSED", "IDEMPOTENCY_KEY_REUSED"]);
+  }
+  assert.equal(await posted(payee), 6n);
+  assert.equal((await expire()).rowCount, 0, "the free key was taken");
+});
+
 test("50 identical calls at once make a group once, within a shard and between shards", async () => {
   for (const shard of [1, 2]) {
     const [payer, payee] = [await openFunded(100n), await openAccount({}, shard)];
