@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { parseId } from "#lib/ids.ts";
+import { changeQuote, convert, quoteOf, setRate } from "#tests/exchange.ts";
 import { errorOf, rest } from "#tests/rest.ts";
 import { newId, newKey, newOwner, openAccount, openFunded, postgres, restUrl, stack } from "#tests/stack.ts";
 
@@ -263,6 +264,59 @@ test("strings that are too long, and too many pairs", async () => {
     const reason = key === undefined ? "IDEMPOTENCY_KEY_REQUIRED" : "IDEMPOTENCY_KEY_MALFORMED";
     assert.deepEqual([error.status, error.reason, ...error.fields], [400, reason, "idempotency_key"]);
   }
+});
+
+test("rates, quotes and conversions that make no sense", async () => {
+  const rate = (change: object) => ({
+    rates: [{ base: "EUR", quote: "USD", rate: "1.1", as_of: "2026-01-01T00:00:00Z", ...change }],
+  });
+  await refuseAll("rates", [
+    [rate({ rate: "1,1" }), 400, MALFORMED, "rates[0].rate"],
+    [rate({ rate: 1.1 }), 400, MALFORMED, "rates[0].rate"],
+    [rate({ rate: "-1" }), 400, MALFORMED, "rates[0].rate"],
+    [rate({ quote: "EUR" }), 400, MALFORMED, "rates[0].quote"],
+    [rate({ spread_bps: 5_001 }), 400, MALFORMED, "rates[0].spread_bps"],
+    [rate({ as_of: undefined }), 400, MALFORMED, "rates[0].as_of"],
+    [rate({ as_off: "now" }), 400, "UNKNOWN_FIELD", "rates[0].as_off"],
+    [{ rates: [] }, 400, MALFORMED, "rates"],
+  ]);
+  const quote = (change: object) => ({ sell_currency: "EUR", buy_currency: "USD", sell_minor_units: "5", ...change });
+  await refuseAll("quotes", [
+    [quote({ buy_currency: "EUR" }), 400, MALFORMED, "buy_currency"],
+    [quote({ sell_minor_units: "0" }), 400, MALFORMED, "sell_minor_units"],
+    [quote({ sell_minor_units: undefined }), 400, MALFORMED, "sell_minor_units"],
+    [quote({ debit_account_id: "system:cash" }), 400, MALFORMED, "debit_account_id"],
+  ]);
+  const unknownQuote = newId("quot", BUCKET);
+  const conversion = { quote_id: unknownQuote, debit_account_id: payer, credit_account_id: payee };
+  await refuseAll("conversions", [
+    [conversion, 404, "QUOTE_NOT_FOUND"],
+    [{ ...conversion, quote_id: payer }, 400, MALFORMED, "quote_id"],
+    [{ ...conversion, credit_account_id: payer }, 400, MALFORMED, "credit_account_id"],
+    [{ ...conversion, amount: "5" }, 400, "UNKNOWN_FIELD", "amount"],
+  ]);
+  await refuseQueries([
+    [`${LEDGER}/quotes/${unknownQuote}`, 404, "QUOTE_NOT_FOUND"],
+    [`${LEDGER}/quotes/${payer}`, 400, MALFORMED, "quote_id"],
+  ]);
+});
+
+test("an expired quote, a used quote, and an amount that converts to zero", async () => {
+  await setRate("EUR", "HKD", "9.1");
+  const { accountId: dollars } = await openAccount({ ownerId: OWNER, currency: "HKD" });
+  const refuse = async (path: string, body: object, reason: string) => {
+    const headers = { "idempotency-key": newKey() };
+    const error = errorOf(await rest(`${LEDGER}/${path}`, { body: JSON.stringify(body), headers }));
+    assert.deepEqual([error.status, error.code, error.reason, error.fields], [400, 9, reason, []]);
+  };
+  const pair = { sell_currency: "HKD", buy_currency: "EUR" };
+  await refuse("quotes", { ...pair, sell_minor_units: "9" }, "CONVERTS_TO_ZERO");
+  const [late, used] = [await quoteOf("EUR", "HKD", { sell: 5n }), await quoteOf("EUR", "HKD", { sell: 5n })];
+  await changeQuote(late.quoteId, "expire_time = clock_timestamp()");
+  await convert(used.quoteId, payer, dollars);
+  const accounts = { debit_account_id: payer, credit_account_id: dollars };
+  await refuse("conversions", { ...accounts, quote_id: late.quoteId }, "QUOTE_EXPIRED");
+  await refuse("conversions", { ...accounts, quote_id: used.quoteId }, "QUOTE_USED");
 });
 
 test("a page size out of range", async () => {
