@@ -69,8 +69,10 @@ export function openShardReader(connectionString: string, shard: number, signal:
 }
 
 function isPassing(error: unknown): boolean {
-  const { code = "" } = error instanceof DatabaseError ? error : { code: "" };
-  return PASSING_CODES.test(code);
+  if (error instanceof DatabaseError) return PASSING_CODES.test(error.code ?? "");
+  // A connection that was there and broke; one that is refused is no surprise a second later either.
+  const { code, message } = error as Error & { code?: string };
+  return code === "ECONNRESET" || code === "EPIPE" || message.startsWith("Connection terminated");
 }
 
 const SLICE_ROWS = 4_000_000;
@@ -81,6 +83,31 @@ export function slicesOf(column: string, rows: number): string[] {
   let slices = 1;
   while (slices * SLICE_ROWS < rows) slices *= 2;
   return Array.from({ length: slices }, (_, slice) => `uuid_hash(${column}) & ${slices - 1} = ${slice}`);
+}
+
+/** Rows that are brought here and matched by an id which one table has as UUID, and another as text of the API. */
+const SLICE_MATCHED_ROWS = 100_000;
+/** Of a TypeID: the last character has the lowest five bits. */
+const TYPE_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+
+export interface IdSlice {
+  /** A condition over a column of UUIDs. */
+  readonly ofUuid: (column: string) => string;
+  /** The same one over ids as text. */
+  readonly ofText: (expression: string) => string;
+}
+
+/** So many slices that none has many more than SLICE_MATCHED_ROWS rows; at most 32. */
+export function idSlicesOf(rows: number): IdSlice[] {
+  let slices = 1;
+  while (slices * SLICE_MATCHED_ROWS < rows && slices < TYPE_ID_ALPHABET.length) slices *= 2;
+  return Array.from({ length: slices }, (_, slice) => ({
+    ofUuid: (column) => `get_byte(uuid_send(${column}), 15) & ${slices - 1} = ${slice}`,
+    ofText: (expression) => {
+      const letters = [...TYPE_ID_ALPHABET].filter((_letter, index) => (index & (slices - 1)) === slice);
+      return `right(${expression}, 1) in (${letters.map((letter) => `'${letter}'`).join(", ")})`;
+    },
+  }));
 }
 
 /** A row that is a finding. Statements answer the first MAX_FINDINGS of them, each with the number of all. */
@@ -103,7 +130,7 @@ export function noteOffenders(notebook: Notebook, rows: readonly OffenderRow[]):
   notebook.foundMore(Number(rows[0]?.total ?? 0) - rows.length);
 }
 
-const PREFIXES: Readonly<Record<string, IdPrefix>> = { account_id: "acct", transfer_id: "xfer" };
+const PREFIXES: Readonly<Record<string, IdPrefix>> = { account_id: "acct", transfer_id: "xfer", hold_id: "hold" };
 
 /** Ids as people know them. */
 function shownIds(ids: OffenderRow["ids"]): Record<string, string> {

@@ -7,6 +7,7 @@ export const INVARIANTS = {
   3: "held is what holds hold",
   4: "shards agree on transfers",
   5: "a key has one effect",
+  6: "refunds stay within credits",
   7: "the log tells everything once",
   8: "the hash chain verifies",
 } as const;

@@ -177,6 +177,10 @@ interface Payload {
   }[];
   readonly post_time: string;
   readonly effective_time: string;
+  readonly hold_id?: string;
+  readonly reverses_transfer_id?: string;
+  readonly reverses_posting_indexes?: number[];
+  readonly quote_id?: string;
 }
 
 interface ToldEntry {
@@ -294,6 +298,7 @@ export async function walkLog(
       ["metadata", payload.metadata ?? {}, row.metadata],
       ["post_time", Date.parse(payload.post_time), row.post_time_ms],
       ["effective_time", Date.parse(payload.effective_time), row.effective_time_ms],
+      ["links", linksOf(payload), row.links],
       ["postings", payload.postings?.map(postingColumn), row.postings],
       ["balances", balancesOf(payload, new Set(cut.transit.map(({ uuid: transit }) => transit))), row.balances],
     ];
@@ -445,6 +450,11 @@ function postingColumn(posting: NonNullable<Payload["postings"]>[number]): [stri
   return [posting.debit_account_id, posting.credit_account_id, posting.amount_minor_units, posting.currency];
 }
 
+function linksOf({ hold_id, reverses_transfer_id, reverses_posting_indexes, quote_id }: Payload): object | null {
+  const links = { hold_id, reverses_transfer_id, reverses_posting_indexes, quote_id };
+  return Object.values(links).some((link) => link !== undefined) ? links : null;
+}
+
 function parsePayload({ payload }: StoredEvent): Payload | undefined {
   try {
     return JSON.parse(payload) as Payload;
@@ -519,8 +529,8 @@ async function readOpenings(
 
 const MAX_CACHED_IDS = 20_000;
 
-/** The same accounts come again and again. */
-function uuidCache(): (id: string) => string {
+/** UUIDs of ids: the same accounts come again and again. */
+export function uuidCache(): (id: string) => string {
   const known = new Map<string, string>();
   return (id) => {
     let uuid = known.get(id);
@@ -597,9 +607,11 @@ async function findUntoldEntries(reader: ShardReader, notebook: Notebook, entrie
   }
 }
 
-/** Events wait for JetStream for a moment; a cursor that does not move for so long is not on its way. */
-const PUBLISHED_WITHIN_MS = 10_000;
-const LOOK_EVERY_MS = 500;
+/** Events wait while NATS or the relay is started again. */
+const PUBLISHED_WITHIN_MS = 60_000;
+/** A relay that is only behind moves its cursor many times in so long. */
+const LOOK_MS = 5_000;
+const LOOK_EVERY_MS = 250;
 const REMARKABLE_LAG_EVENTS = 10_000n;
 
 /** The relay's cursor: not beyond the head, and moving as long as it is behind. */
@@ -619,14 +631,12 @@ export async function checkPublished(reader: ShardReader, notebook: Notebook, cu
       if (lag > REMARKABLE_LAG_EVENTS) notebook.remark(`${lag} events of before are still to be published`);
       return;
     }
-    const waitsForMs = await ageOfFirstEventAfterMs(reader.db, publishedTo);
-    if (waitsForMs > PUBLISHED_WITHIN_MS && performance.now() - startedMs > PUBLISHED_WITHIN_MS) {
-      notebook.found({
-        reason: "NOT_PUBLISHED",
-        ids: { event_number: (publishedTo + 1n).toString() },
-        expected: "on its way within seconds",
-        found: `waits for ${Math.round(waitsForMs / 1_000)} s, and the relay does not move`,
-      });
+    if (performance.now() - startedMs > LOOK_MS) {
+      const waitsForMs = await ageOfFirstEventAfterMs(reader.db, publishedTo);
+      const found = `waits for ${Math.round(waitsForMs / 1_000)} s, and the relay does not move`;
+      const ids = { event_number: (publishedTo + 1n).toString() };
+      if (waitsForMs <= PUBLISHED_WITHIN_MS) notebook.remark(`event ${ids.event_number} ${found}`);
+      else notebook.found({ reason: "NOT_PUBLISHED", ids, expected: "on its way within seconds", found });
       return;
     }
     if (reader.signal.aborted) throw new Interrupted("Stopped.");

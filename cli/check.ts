@@ -4,6 +4,8 @@ import { INVARIANTS, type Invariant, type Notebook, type Outcome, openNotebook }
 import { checkHeld } from "#cli/check-held.ts";
 import { checkKeys } from "#cli/check-keys.ts";
 import { type Cut, checkPublished, checkToldOnce, type LogPage, readCut, walkLog } from "#cli/check-log.ts";
+import { checkQuotes } from "#cli/check-quotes.ts";
+import { checkRefunds } from "#cli/check-refunds.ts";
 import { compareShards } from "#cli/check-shards.ts";
 import { Interrupted } from "#cli/patience.ts";
 import { formatCount, type Screen } from "#cli/progress.ts";
@@ -93,7 +95,11 @@ async function checkShard(
   await on(1, (notebook) => checkSums(reader, notebook, entries));
   await on(2, (notebook) => checkBalances(reader, notebook, (done) => progress.advance(done, entries, "entries")));
   await on(3, (notebook) => checkHeld(reader, notebook, cut.accounts));
-  await on(5, (notebook) => checkKeys(reader, notebook, events));
+  await on(5, async (notebook) => {
+    await checkKeys(reader, notebook, events);
+    await checkQuotes(reader, cut, reachable, notebook);
+  });
+  await on(6, (notebook) => checkRefunds(reader, cut, reachable, notebook));
 
   // One walk along the log serves two invariants, and what stops one of them does not stop the other.
   const comparing = notebooks.get(4) ?? openNotebook(reader.shard, 4);
