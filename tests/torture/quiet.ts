@@ -4,7 +4,6 @@ import type { Finding } from "#tests/torture/history.ts";
 
 /** Waiting, when all faults are lifted and no client asks, until the ledger has finished what was left half way. */
 
-const TIMEOUT_MS = 90_000;
 const POLL_MS = 250;
 /** So long nothing was written: more than any pause of the ledger between two tries. */
 const STILL_MS = 2_500;
@@ -20,9 +19,9 @@ const UNFINISHED = `
   select 'a reversal is not noted yet', transfer_id::text from ledger.refunded_postings where state = 'EXHAUSTED'`;
 
 /** Answers what was not finished in time; nothing when all is well. */
-export async function whenQuiet(): Promise<Finding[]> {
+export async function whenQuiet(timeoutMs: number): Promise<Finding[]> {
   const never = new AbortController().signal;
-  const deadlineMs = performance.now() + TIMEOUT_MS;
+  const deadlineMs = performance.now() + timeoutMs;
   let heads = "";
   let stillSinceMs = performance.now();
   let unfinished: readonly { what: string; id: string }[] = [];
@@ -40,7 +39,7 @@ export async function whenQuiet(): Promise<Finding[]> {
     await pause(POLL_MS, never);
   }
   const byWhat = Map.groupBy(unfinished, ({ what }) => what);
-  if (byWhat.size === 0) return [{ what: `the shards are not still after ${TIMEOUT_MS / 1_000} s`, ids: [heads] }];
+  if (byWhat.size === 0) return [{ what: `the shards are not still after ${timeoutMs / 1_000} s`, ids: [heads] }];
   return [...byWhat].map(([what, found]) => ({ what, ids: found.slice(0, IDS).map(({ id }) => id) }));
 }
 
