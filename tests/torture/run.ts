@@ -15,7 +15,7 @@ import { whenQuiet } from "#tests/torture/quiet.ts";
 import { openReport, type Report } from "#tests/torture/report.ts";
 import { strikeAtRandom, usableFaults } from "#tests/torture/schedule.ts";
 import { openLedger } from "#tests/torture/send.ts";
-import { strikeAtSteps } from "#tests/torture/staged.ts";
+import { stagesOf, strikeAtSteps } from "#tests/torture/staged.ts";
 import { openVerifier } from "#tests/torture/verify.ts";
 import { watch } from "#tests/torture/watch.ts";
 import { checkRoad, checkShards, checkWhileItRuns } from "#tests/torture/whole-road.ts";
@@ -95,6 +95,7 @@ async function torture(options: Options, { history, report, parts, networks }: T
 
   const strikes = seededRandom(seed + SEEDS.strikes);
   const stages = seededRandom(seed + SEEDS.stages);
+  const pairs = stagesOf(stages, only);
   const repeats = seededRandom(seed + SEEDS.repeats);
   const verifier = openVerifier();
   const stretches = Math.max(1, Math.ceil((minutes * 60_000) / MAX_STRETCH_MS));
@@ -108,7 +109,7 @@ async function torture(options: Options, { history, report, parts, networks }: T
     const ctx = { parts, networks, signal: faultsEnd, world, history, clients, ledgers };
     await Promise.all([
       strikeAtRandom(ctx, usableFaults(parts.names, only), strikes, report),
-      strikeAtSteps(ctx, stages, report, only),
+      strikeAtSteps(ctx, pairs, stages, report),
       checkWhileItRuns(durationMs / 2, faultsEnd).then(report.addFindings),
       watch(faultsEnd, (findings) => {
         report.addFindings(findings);

@@ -42,6 +42,8 @@ interface Hanging {
 interface Step {
   readonly name: string;
   readonly role: "ledger" | "relay";
+  /** What makes sense there, by name; anything if not given. */
+  readonly strikes?: readonly string[];
   /** Brings the step to where it hangs; undefined when that did not come about. */
   readonly holdUp: (ctx: StageContext, random: Random) => Promise<Hanging | undefined>;
 }
@@ -72,7 +74,8 @@ const CURSOR = "select 1 from relay.cursor for update";
 const steps: readonly Step[] = [
   { name: "prepare", role: "ledger", holdUp: holdUpPrepare },
   { name: "decide", role: "ledger", holdUp: holdUpDecide },
-  { name: "decide late", role: "ledger", holdUp: holdUpLateDecide },
+  // Only a decision that is carried out at once comes late and not too late.
+  { name: "decide late", role: "ledger", strikes: ["let go", "terminate"], holdUp: holdUpLateDecide },
   { name: "post", role: "ledger", holdUp: holdUpPost },
   { name: "close", role: "ledger", holdUp: holdUpClose },
   { name: "release", role: "ledger", holdUp: holdUpRelease },
@@ -85,43 +88,66 @@ const steps: readonly Step[] = [
   { name: "move cursor", role: "relay", holdUp: holdUpCursor },
 ];
 
-/** What is done to a step that hangs. */
-const strikes: readonly {
+interface Strike {
   readonly name: string;
   readonly strike: (ctx: StageContext, hanging: Hanging, random: Random) => Promise<void>;
-}[] = [
+}
+
+/** What is done to a step that hangs, before the row is let go. */
+const strikes: readonly Strike[] = [
   { name: "kill -9", strike: async ({ parts }, { part }) => void parts.kill9(part) },
   { name: "stop", strike: stopAndLetGo },
   { name: "crash", strike: async ({ parts }, { shard }) => void parts.kill9(postgresOf(shard)) },
   { name: "terminate", strike: terminate },
   { name: "wait", strike: async ({ signal }) => pause(RECOVERY_MS, signal) },
+  { name: "let go", strike: (_, { release }) => release() },
 ];
 
-/** One step after the other, each with one strike after the other, until the signal aborts. */
-export async function strikeAtSteps(ctx: StageContext, chance: Random, report: Report, only: readonly string[]) {
+type Stages = Generator<{ readonly step: Step; readonly strike: Strike }, never>;
+
+/** Every step with every strike, for ever: each step has its turn before one has its second. Undefined when none is wanted. */
+export function stagesOf(random: Random, only: readonly string[]): Stages | undefined {
   const wanted = steps.filter(
     ({ name }) => only.length === 0 || only.some((part) => `staged ${name}`.startsWith(part)),
   );
-  while (!ctx.signal.aborted && wanted.length > 0) {
-    for (const { step, strike } of shuffled(wanted, chance)) {
-      await pause(chance.between(MIN_PAUSE_MS, MAX_PAUSE_MS), ctx.signal);
-      if (ctx.signal.aborted) return;
-      // A chance of its own for each: how one went must not change those that follow.
-      const random = seededRandom(chance.between(0, 2 ** 31));
-      let hanging: Hanging | undefined;
-      for (let attempt = 0; attempt < MAX_ATTEMPTS && hanging === undefined; attempt += 1) {
-        await whenAllIsUp(ctx);
-        hanging = await step.holdUp(ctx, random);
-      }
-      if (hanging === undefined) {
-        report.stage(step.name, strike.name, "nothing", false);
-        continue;
-      }
-      report.stage(step.name, strike.name, `${hanging.part}, ${postgresOf(hanging.shard)}`, true);
-      await strike.strike(ctx, hanging, random);
-      await pause(random.between(MIN_HOLD_MS, MAX_HOLD_MS), ctx.signal);
-      await hanging.release();
+  return wanted.length === 0 ? undefined : pairsOf(wanted, random);
+}
+
+function* pairsOf(wanted: readonly Step[], random: Random): Stages {
+  for (let round = random.between(0, strikes.length - 1); ; round += 1) {
+    for (const step of order(wanted, random)) {
+      const possible = strikes.filter(({ name }) => step.strikes?.includes(name) !== false);
+      yield { step, strike: possible[(round + steps.indexOf(step)) % possible.length] as Strike };
     }
+  }
+}
+
+/** One stage after the other, until the signal aborts. */
+export async function strikeAtSteps(
+  ctx: StageContext,
+  stages: Stages | undefined,
+  chance: Random,
+  report: Report,
+): Promise<void> {
+  while (stages !== undefined && !ctx.signal.aborted) {
+    await pause(chance.between(MIN_PAUSE_MS, MAX_PAUSE_MS), ctx.signal);
+    if (ctx.signal.aborted) return;
+    const { step, strike } = stages.next().value;
+    // A chance of its own for each: how one went must not change those that follow.
+    const random = seededRandom(chance.between(0, 2 ** 31));
+    let hanging: Hanging | undefined;
+    for (let attempt = 0; attempt < MAX_ATTEMPTS && hanging === undefined; attempt += 1) {
+      await whenAllIsUp(ctx);
+      hanging = await step.holdUp(ctx, random);
+    }
+    if (hanging === undefined) {
+      report.stage(step.name, strike.name, "nothing", false);
+      continue;
+    }
+    report.stage(step.name, strike.name, `${hanging.part}, ${postgresOf(hanging.shard)}`, true);
+    await strike.strike(ctx, hanging, random);
+    if (strike.name !== "let go") await pause(random.between(MIN_HOLD_MS, MAX_HOLD_MS), ctx.signal);
+    await hanging.release();
   }
 }
 
@@ -133,17 +159,6 @@ async function whenAllIsUp(ctx: StageContext): Promise<void> {
     const answers = await Promise.all(shardNumbers.map((shard) => ask(shard, "select 1")));
     return answers.includes(undefined) ? undefined : true;
   });
-}
-
-/** Every pair of a step and a strike, in such an order that each step has its turn before one has its second. */
-function shuffled(wanted: readonly Step[], random: Random) {
-  const first = random.between(0, strikes.length - 1);
-  return strikes.flatMap((_, round) =>
-    order(wanted, random).map((step) => ({
-      step,
-      strike: strikes[(first + round + steps.indexOf(step)) % strikes.length] as (typeof strikes)[number],
-    })),
-  );
 }
 
 function order<Element>(elements: readonly Element[], random: Random): Element[] {
@@ -292,21 +307,22 @@ async function holdUpLateDecide(ctx: StageContext, random: Random): Promise<Hang
   if (sessions !== undefined) {
     sendBait(ctx, bait, random);
     const transferUuid = await legOf(ctx, bait);
-    const aborted =
-      transferUuid === undefined
-        ? undefined
-        : await reached(ctx, async () => {
-            const [row] =
-              (await ask(bait.payer.shard, "select 1 from ledger.decisions where transfer_id = $1", [transferUuid])) ??
-              [];
-            return row;
-          });
+    const aborted = transferUuid === undefined ? undefined : await reached(ctx, () => isAborted(bait, transferUuid));
     if (aborted !== undefined) {
       return { part: bait.ledger.name, shard: bait.payer.shard, sessions, release: holder.release };
     }
   }
   await holder.release();
   return undefined;
+}
+
+/** Whether recovery has decided against a transfer, by what it says or by what it does. */
+async function isAborted({ payer, remote }: Bait, transferUuid: string): Promise<true | undefined> {
+  const rows = await Promise.all([
+    ask(payer.shard, "select 1 from ledger.decisions where transfer_id = $1", [transferUuid]),
+    ask(remote, "select 1 from ledger.remote_legs where transfer_id = $1 and state = 'RELEASED'", [transferUuid]),
+  ]);
+  return rows.some((found) => found !== undefined && found.length > 0) ? true : undefined;
 }
 
 /** A bait that is decided, and whose posting hangs on the other shard. */
