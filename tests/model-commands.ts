@@ -72,7 +72,11 @@ interface PostingStep {
   /** Otherwise the accounts are chosen among those of one currency. */
   anyCurrency: boolean;
 }
-type BatchItem = { again: number } | { posting: PostingStep; noKey: boolean };
+type BatchItem =
+  | { again: number }
+  | { againGroup: number }
+  /** Items of one letter that stand side by side are a group. */
+  | { posting: PostingStep; noKey: boolean; group: "" | "a" | "b" };
 
 const CURRENCIES = ["CLP", "HUF", "OMR"];
 const OWNERS_PER_SHARD = 2;
@@ -155,15 +159,17 @@ const transfer = transferOf(
     { weight: 5, arbitrary: fc.array(fc.oneof(posting, funding), { minLength: 2, maxLength: MOST_POSTINGS }) },
   ),
 );
+const group = fc.constantFrom("" as const, "" as const, "a" as const, "a" as const, "a" as const, "b" as const);
 const batch: fc.Arbitrary<Step> = fc.record({
   do: fc.constant("batch" as const),
   shard: fc.nat({ max: 2 }),
   items: fc.array(
     fc.oneof(
-      { weight: 12, arbitrary: fc.record({ posting: fc.oneof(posting, funding), noKey: rarely(3) }) },
+      { weight: 12, arbitrary: fc.record({ posting: fc.oneof(posting, funding), noKey: rarely(3), group }) },
       fc.record({ again: index }),
+      fc.record({ againGroup: index }),
     ),
-    { minLength: 1, maxLength: 6 },
+    { minLength: 1, maxLength: 7 },
   ),
 });
 const status: fc.Arbitrary<Step> = fc.record({
@@ -297,6 +303,8 @@ export interface World {
   readonly newKey: () => string;
   /** Every command of the run that was made alone, and every item of a batch. */
   readonly history: Command[];
+  /** The groups of its batches. */
+  readonly groups: CreateTransferRequest[][];
 }
 
 export const OWNER_COUNT_PER_SHARD = OWNERS_PER_SHARD;
@@ -413,38 +421,56 @@ export function toBatch(
   const local = [...model.accounts, ...model.systems.values()].filter((one) => one.shard === here);
   const payers = model.accounts.filter((one) => one.shard === here);
   const touched = new Set<string>();
+  const keys = new Set<string>();
   const requests: CreateTransferRequest[] = [];
-  for (const item of items) {
-    const request = "again" in item ? againOf(world, item.again) : itemOf(world, item, payers);
-    const [posting] = request?.postings ?? [];
-    if (request === undefined || posting === undefined || request.postings.length > 1) continue;
-    if (requests.some(({ idempotencyKey }) => idempotencyKey === request.idempotencyKey)) continue;
+  const planned = items.flatMap((item) => {
+    if ("againGroup" in item) return pick(world.groups, item.againGroup) ?? [];
+    return ("again" in item ? againOf(world, item.again) : itemOf(world, item, payers)) ?? [];
+  });
+  for (const request of planned.filter(isPlain)) {
+    const { group: letter } = request;
+    // What does not stand beside the others of its group is one of its own.
+    const isApart =
+      letter !== "" && requests.at(-1)?.group !== letter && requests.some((other) => other.group === letter);
+    requests.push(isApart ? { ...request, group: `${letter}${requests.length}` } : request);
+  }
+  return requests;
+
+  /** Whether the model can know what becomes of it beside those that are there already. */
+  function isPlain({ postings: [posting, ...others], idempotencyKey }: CreateTransferRequest): boolean {
+    if (posting === undefined || others.length > 0) return false;
+    if (keys.has(idempotencyKey)) return false;
     const { debitAccountId: debit, creditAccountId: credit } = posting;
     const payer = findById(model, debit.startsWith("system:") ? credit : debit);
-    if (payer !== undefined && !local.includes(payer)) continue;
+    if (payer !== undefined && !local.includes(payer)) return false;
     const elsewhere = [debit, credit].filter((id) => {
       const known = findById(model, id);
       return known !== undefined && !local.includes(known);
     });
-    if (elsewhere.some((id) => touched.has(id))) continue;
+    if (elsewhere.some((id) => touched.has(id))) return false;
     for (const id of elsewhere) touched.add(id);
-    requests.push(request);
+    keys.add(idempotencyKey);
+    return true;
   }
-  return requests;
 }
 
 function itemOf(
   world: World,
-  { posting: given, noKey }: Extract<BatchItem, { posting: PostingStep }>,
+  { posting: given, noKey, group: letter }: Extract<BatchItem, { posting: PostingStep }>,
   local: readonly ModelAccount[],
 ): CreateTransferRequest | undefined {
   const one = toPosting(world, given, local);
   if (one === undefined) return undefined;
-  return CreateTransferRequest.fromPartial({ postings: [one], idempotencyKey: noKey ? "" : world.newKey() });
+  return CreateTransferRequest.fromPartial({
+    postings: [one],
+    idempotencyKey: noKey ? "" : world.newKey(),
+    group: letter,
+  });
 }
 
 function againOf({ history }: World, which: number): CreateTransferRequest | undefined {
   const earlier = history.flatMap(({ method, request }) => (method === "createTransfer" ? [request] : []));
+  // A member of a group is repeated with all of it.
   return pick(earlier, which);
 }
 
@@ -556,7 +582,13 @@ function partsOf(
     const remaining = left[index] || 1n;
     if (seen.has(index) && percent < 100) return [];
     seen.add(index);
-    return [{ index, amountMinorUnits: percent > 100 ? remaining + 1n : (remaining * BigInt(percent) + 99n) / 100n }];
+    return [
+      {
+        index,
+        amountMinorUnits:
+          percent > 100 ? atMost(MAX_MINOR_UNITS, remaining + 1n) : (remaining * BigInt(percent) + 99n) / 100n,
+      },
+    ];
   });
   return isFree ? asked : asked.slice(0, 1);
 }
@@ -626,7 +658,7 @@ function changed({ method, request }: Command): Command | undefined {
     case "createTransfer":
       return { method, request: { ...request, memo: `${request.memo}!` } };
     case "createHold":
-      return { method, request: { ...request, amountMinorUnits: request.amountMinorUnits + 1n } };
+      return { method, request: { ...request, amountMinorUnits: request.amountMinorUnits - 1n } };
     case "captureHold":
       return { method, request: { ...request, final: !request.final } };
     case "reverseTransfer":

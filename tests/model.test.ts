@@ -45,6 +45,7 @@ import {
   toCommand,
   type World,
 } from "#tests/model-commands.ts";
+import { judgeGroup } from "#tests/model-group.ts";
 import { judgeReversal, type ObservedReversal } from "#tests/model-reversal.ts";
 import { eventually, ledger, newId, newKey, postgres, shardNumbers } from "#tests/stack.ts";
 
@@ -103,6 +104,7 @@ async function play(given: readonly Step[]): Promise<void> {
     owners: newOwners(),
     newKey,
     history: [],
+    groups: [],
   };
   const trace: string[] = [];
   for (const [base, quote] of PAIRS) await forgetRates(base, quote);
@@ -158,13 +160,35 @@ async function takeBatch(world: World, requests: CreateTransferRequest[], trace:
   const { response } = await call(ledger, ledger.batchCreateTransfers, { transfers: requests });
   assert.equal(response.results.length, requests.length);
   trace.push(`batch of ${requests.length}`);
-  for (const [index, request] of requests.entries()) {
-    const command = { method: "createTransfer", request } as const;
-    world.history.push(command);
-    const observed = await observeItem(world.model, command, response.results[index]);
-    trace.push(`  ${describe(command)} -> ${describeOutcome(observed)}`);
-    count("batchCreateTransfers", observed);
-    judge(world.model, command, observed);
+  for (let from = 0; from < requests.length; ) {
+    const { group } = requests[from] as CreateTransferRequest;
+    const beyond = requests.findIndex((other, index) => index > from && (group === "" || other.group !== group));
+    const until = beyond === -1 ? requests.length : beyond;
+    const members = requests.slice(from, until);
+    const results = response.results.slice(from, until);
+    const observed =
+      group === ""
+        ? [
+            await observeItem(
+              world.model,
+              { method: "createTransfer", request: members[0] as CreateTransferRequest },
+              results[0],
+            ),
+          ]
+        : await observeGroup(world.model, members, results);
+    for (const [index, request] of members.entries()) {
+      const command = { method: "createTransfer", request } as const;
+      const result = observed[index] as Observed;
+      trace.push(`  ${describe(command)} -> ${describeOutcome(result)}`);
+      count(group === "" ? "batch_item" : "group_member", result);
+      if (group === "") world.history.push(command);
+      if (group === "") judge(world.model, command, result);
+    }
+    if (group !== "") {
+      world.groups.push(members);
+      judgeGroup(world.model, members, observed);
+    }
+    from = until;
   }
   await settle(world, undefined);
 }
@@ -305,6 +329,29 @@ async function observeItem(
   return observed ?? { ...(await observe(model, command)), replayed: undefined };
 }
 
+/** What became of a group of a batch; one whose outcome is not known is asked for as a whole. */
+async function observeGroup(
+  model: Model,
+  members: CreateTransferRequest[],
+  given: readonly BatchCreateTransfersResponse_Result[],
+): Promise<Observed[]> {
+  let results = given;
+  for (let repeats = 0; repeats < MAX_REPEATS; repeats += 1) {
+    const observed = await Promise.all(
+      results.map(async (result) => {
+        const transfer = result.outcome?.$case === "transfer" ? result.outcome.value : undefined;
+        return transfer === undefined || (await isAsItWillStay(model, transfer)) ? toObserved(result) : undefined;
+      }),
+    );
+    if (observed.every((one) => one !== undefined)) {
+      return repeats === 0 ? observed : observed.map((one) => ({ ...one, replayed: undefined }));
+    }
+    await pause(REPEAT_PAUSE_MS);
+    results = (await call(ledger, ledger.batchCreateTransfers, { transfers: members })).response.results;
+  }
+  throw new Error(`a group had no outcome after ${MAX_REPEATS} calls`);
+}
+
 /** What is refused or repeated has given its room on other shards back a moment later: until then it is not at rest. */
 async function settle({ model }: World, observed: Observed | undefined): Promise<void> {
   if (observed?.kind === "answer" && observed.replayed === false) return;
@@ -417,7 +464,7 @@ function describeOutcome(observed: Observed): string {
   const replayed = observed.replayed === true ? " (replayed)" : "";
   if (observed.kind === "refused") return `${observed.reason}${replayed}`;
   const { answer } = observed;
-  if ("transferId" in answer) return `${answer.transferId}${replayed}`;
+  if ("balances" in answer) return `${answer.transferId}${replayed}`;
   if ("quoteId" in answer) return `${answer.quoteId}${replayed}`;
   if ("rates" in answer) return `done${replayed}`;
   return `${"holdId" in answer ? answer.holdId : answer.accountId}${replayed}`;

@@ -214,7 +214,7 @@ const CODES: Readonly<Record<string, number>> = {
   HOLD_NOT_FOUND: 5,
   IDEMPOTENCY_KEY_REUSED: 6,
 };
-const FAILED_PRECONDITION = 9;
+export const FAILED_PRECONDITION = 9;
 const { ACTIVE, FROZEN, PENDING, CLOSED } = Account_Status;
 const NOT_ACTIVE: Readonly<Partial<Record<Account_Status, string>>> = {
   [FROZEN]: "ACCOUNT_FROZEN",
@@ -550,31 +550,12 @@ const RULES: { readonly [M in Method]: Rule<M> } = {
   closeAccount: changeStatus("close"),
 
   createTransfer: {
-    isMalformed: (model, { postings }) =>
-      postings.length === 0 ||
-      postings.some(
-        ({ debitAccountId, creditAccountId, amountMinorUnits, currency }) =>
-          [debitAccountId, creditAccountId].some((id) => !isAccountName(id)) ||
-          (isSystemName(debitAccountId) && isSystemName(creditAccountId)) ||
-          debitAccountId === creditAccountId ||
-          // A name and the id that it stands for.
-          isSame(resolve(model, { debitAccountId, creditAccountId, amountMinorUnits, currency })) ||
-          amountMinorUnits <= 0n ||
-          !ISO_CURRENCIES.includes(currency),
-      ),
-    scope: (model, { postings: [first] }) => {
-      const { debitAccountId = "", creditAccountId = "" } = first ?? {};
-      const shard = shardOfName(model, creditAccountId, debitAccountId);
-      const bucket = isSystemName(debitAccountId)
-        ? systemBucketOf(model.map, shard)
-        : parseId(debitAccountId, "acct")?.bucket;
-      return String(bucket);
-    },
-    refusals: (model, { postings, effectiveTime }) => {
-      const legs = postings.map((posting) => resolve(model, posting));
-      const [first] = postings;
-      const shard = shardOfName(model, first?.debitAccountId ?? "", first?.creditAccountId ?? "");
-      return [...refusalsOfTransfer(legs, shard), ...refusalsOfTime(legs, effectiveTime)];
+    isMalformed: isMalformedTransfer,
+    scope: scopeOfTransfer,
+    refusals: (model, request) => {
+      const legs = request.postings.map((posting) => resolve(model, posting));
+      const { effectiveTime } = request;
+      return [...refusalsOfTransfer(legs, shardOfTransfer(model, request)), ...refusalsOfTime(legs, effectiveTime)];
     },
     carryOut: (model, request, answer) => {
       const legs = request.postings.map((posting) => resolve(model, posting)) as KnownLeg[];
@@ -764,6 +745,38 @@ const RULES: { readonly [M in Method]: Rule<M> } = {
   },
 };
 
+export function isMalformedTransfer(model: Model, { postings, group }: CreateTransferRequest): boolean {
+  return (
+    group !== "" ||
+    postings.length === 0 ||
+    postings.some(
+      (posting) =>
+        [posting.debitAccountId, posting.creditAccountId].some((id) => !isAccountName(id)) ||
+        (isSystemName(posting.debitAccountId) && isSystemName(posting.creditAccountId)) ||
+        posting.debitAccountId === posting.creditAccountId ||
+        posting.amountMinorUnits <= 0n ||
+        !ISO_CURRENCIES.includes(posting.currency) ||
+        // A name and the id that it stands for.
+        isSame(resolve(model, posting)),
+    )
+  );
+}
+
+/** The bucket of the first debit account. */
+export function scopeOfTransfer(model: Model, request: CreateTransferRequest): string {
+  const { debitAccountId = "" } = request.postings[0] ?? {};
+  const isSystem = isSystemName(debitAccountId);
+  const bucket = isSystem
+    ? systemBucketOf(model.map, shardOfTransfer(model, request))
+    : parseId(debitAccountId)?.bucket;
+  return String(bucket);
+}
+
+/** The shard that decides. */
+export function shardOfTransfer(model: Model, { postings: [first] }: CreateTransferRequest): number {
+  return shardOfName(model, first?.debitAccountId ?? "", first?.creditAccountId ?? "");
+}
+
 /** How a key of rates, or of a quote for anybody, belongs to its caller alone. */
 const OF_THE_CALLER = "of the caller";
 
@@ -838,7 +851,7 @@ function shardOfName({ map }: Model, name: string, other: string): number {
 }
 
 /** The accounts of a posting; system accounts come into being when they are first named. */
-function resolve(
+export function resolve(
   model: Model,
   posting: { debitAccountId: string; creditAccountId: string; amountMinorUnits: bigint; currency: string },
 ): Leg {
@@ -966,19 +979,19 @@ function refusalsOfTime(legs: readonly Leg[], effectiveTime: Date | undefined): 
   ]);
 }
 
-/** Makes the postings: entries, balances, one version more of each account. */
+/** Makes the postings: entries, balances, one version more of each account. `home` is where it is decided. */
 export function enter(
   model: Model,
   legs: readonly KnownLeg[],
   texts: Pick<ModelTransfer, "type" | "memo" | "metadata" | "links"> & { effectiveTime: Date | undefined },
   answer: Transfer,
+  home: Pick<ModelAccount, "bucket" | "shard"> = (legs as [KnownLeg])[0].debit,
 ): ModelTransfer {
   for (const [index, { debit, credit }] of legs.entries()) {
     learnId(debit, answer.postings[index]?.debitAccountId);
     learnId(credit, answer.postings[index]?.creditAccountId);
   }
-  const [first] = legs as [KnownLeg];
-  assert.equal(parseId(answer.transferId, "xfer")?.bucket, first.debit.bucket, "the transfer's bucket");
+  assert.equal(parseId(answer.transferId, "xfer")?.bucket, home.bucket, "the transfer's bucket");
   assert.ok(!model.transfers.has(answer.transferId), `${answer.transferId} was made before`);
   const touched = new Set(legs.flatMap(({ debit, credit }) => [debit, credit]));
   const postTimeMs = learnTime(answer.postTime);
@@ -987,7 +1000,7 @@ export function enter(
   const transfer: ModelTransfer = {
     ...rest,
     id: answer.transferId,
-    shard: first.debit.shard,
+    shard: home.shard,
     legs,
     balances,
     postTimeMs,
