@@ -8,7 +8,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { ERROR_DOMAIN } from "#lib/grpc-server.ts";
-import { BadRequest, ErrorInfo } from "#proto/google/rpc/error_details.ts";
+import { BadRequest, ErrorInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
 import { Status } from "#proto/google/rpc/status.ts";
 
 /** Calling a service: promises instead of callbacks, headers as plain objects, refusals with their reason. */
@@ -44,6 +44,8 @@ export class CallError extends Error {
   readonly metadata: Readonly<Record<string, string>>;
   /** Paths of the malformed fields. */
   readonly fields: readonly string[];
+  /** RetryInfo.retry_delay; undefined when the server did not say. */
+  readonly retryAfterMs: number | undefined;
   readonly replayed: boolean;
 
   constructor(error: ServiceError, replayed: boolean) {
@@ -51,24 +53,34 @@ export class CallError extends Error {
     this.code = error.code;
     this.replayed = replayed;
     const [details] = error.metadata.get("grpc-status-details-bin");
-    const { info, fields } = readDetails(details instanceof Buffer ? Status.decode(details) : undefined);
+    const { info, fields, retryAfterMs } = readDetails(details instanceof Buffer ? Status.decode(details) : undefined);
     this.reason = info?.reason ?? "";
     this.metadata = info?.metadata ?? {};
     this.fields = fields;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
 /** What the details of a google.rpc.Status say. */
-export function readDetails(status: Status | undefined): { info: ErrorInfo | undefined; fields: string[] } {
+export function readDetails(status: Status | undefined): {
+  info: ErrorInfo | undefined;
+  fields: string[];
+  retryAfterMs: number | undefined;
+} {
   let info: ErrorInfo | undefined;
+  let retryAfterMs: number | undefined;
   const fields: string[] = [];
   for (const { typeUrl, value } of status?.details ?? []) {
     if (typeUrl.endsWith("/google.rpc.ErrorInfo")) info = ErrorInfo.decode(value);
     if (typeUrl.endsWith("/google.rpc.BadRequest")) {
       fields.push(...BadRequest.decode(value).fieldViolations.map(({ field }) => field));
     }
+    if (typeUrl.endsWith("/google.rpc.RetryInfo")) {
+      const { seconds = 0n, nanos = 0 } = RetryInfo.decode(value).retryDelay ?? {};
+      retryAfterMs = Number(seconds) * 1000 + nanos / 1_000_000;
+    }
   }
-  return { info: info?.domain === ERROR_DOMAIN ? info : undefined, fields };
+  return { info: info?.domain === ERROR_DOMAIN ? info : undefined, fields, retryAfterMs };
 }
 
 type Method<Request, Response> = (
