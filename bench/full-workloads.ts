@@ -104,12 +104,11 @@ async function runUnary(harness: Harness, accountIds: readonly string[]): Promis
   const { stack, client, say } = harness;
   const workload = `unary gRPC, ${CALLERS} callers, everything running, ${client.names.grpc}`;
   say("unary gRPC with everything running");
-  const measurement = await measureChecked(
-    harness,
-    workload,
-    () => countTransfers(stack.shards),
-    () => client.measure(unaryLoad(harness, "grpc", uniformPairs(accountIds))),
-  );
+  const measurement = await measureChecked(harness, {
+    name: workload,
+    measure: () => client.measure(unaryLoad(harness, "grpc", uniformPairs(accountIds))),
+    count: () => countTransfers(stack.shards),
+  });
   const startedMs = performance.now();
   const behind = await untilProjected(harness);
   const perSecondAfter = (Number(behind) * 1000) / (performance.now() - startedMs);

@@ -7,11 +7,11 @@ const WARM_UP_MS = 2_000;
 const MEASURE_MS = 1_000;
 
 /** A call by the milliseconds after the start at which it was answered. */
-const call = (answeredMs: number, latencyMs: number, error = ""): GhzCall => ({
+const call = (answeredMs: number, latencyMs: number, error = "", status = "Unavailable"): GhzCall => ({
   // Go writes nanoseconds.
   timestamp: new Date(STARTED_MS + answeredMs).toISOString().replace("Z", "456789Z"),
   latency: latencyMs * 1e6,
-  status: error === "" ? "OK" : "Unavailable",
+  status: error === "" ? "OK" : status,
   error,
 });
 const measured = (...details: GhzCall[]) => toMeasurement({ count: details.length, details }, WARM_UP_MS, MEASURE_MS);
@@ -30,6 +30,14 @@ test("failed calls are counted, not measured, and the first messages are kept", 
   assert.equal(measurement.acknowledged, 2);
   assert.equal(measurement.failed, 4);
   assert.deepEqual(measurement.firstFailures, ["a", "b", "c"]);
+  assert.deepEqual([...measurement.latenciesUs], [7_000]);
+});
+
+test("refused calls are counted apart from failed ones", () => {
+  const refused = [2_100, 2_200].map((answeredMs) => call(answeredMs, 1, "too many", "ResourceExhausted"));
+  const measurement = measured(call(5, 5), ...refused, call(2_300, 1, "a"), call(2_500, 7));
+  assert.deepEqual([measurement.acknowledged, measurement.failed, measurement.refused], [2, 1, 2]);
+  assert.deepEqual(measurement.firstFailures, ["a"]);
   assert.deepEqual([...measurement.latenciesUs], [7_000]);
 });
 

@@ -1,10 +1,11 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { GHZ_VERSION, ghzFile, goEnvironment } from "#bench/config.ts";
+import { transferRequest } from "#bench/fund-accounts.ts";
 import {
   AMOUNT_MINOR_UNITS,
   CALL_TIMEOUT_MS,
-  CURRENCY,
   EXTRA_MS,
   FAILURES_SHOWN,
   type Load,
@@ -13,10 +14,14 @@ import {
 import type { Measurement } from "#bench/measurement.ts";
 import { type Ended, runProgram } from "#bench/run-program.ts";
 import { generatedFolder, localFolder } from "#infra/local/paths.mjs";
+import { CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** Load by gRPC from ghz (https://ghz.sh). */
 
 const CALL = "ledgermesh.ledger.v1.LedgerService.CreateTransfer";
+/** Each call has a message of its own, with its own key; ghz begins anew when they are used up. More than any ledger makes. */
+const MESSAGES_PER_SECOND = 12_000;
+const REFUSED = "ResourceExhausted";
 const NS_PER_US = 1_000;
 const NS_PER_MS = 1_000_000;
 
@@ -49,9 +54,10 @@ export async function installGhz(signal: AbortSignal): Promise<"installed" | End
 export async function measureWithGhz(load: Load, signal: AbortSignal): Promise<Measurement> {
   const folder = mkdtempSync(join(localFolder, "bench-load-"));
   try {
-    const requests = join(folder, "requests.json");
+    const requests = join(folder, "requests");
     const report = join(folder, "report.json");
-    writeFileSync(requests, JSON.stringify(load.pairs.map(toRequest)));
+    const messages = Math.ceil(((load.warmUpMs + load.measureMs) * MESSAGES_PER_SECOND) / 1000);
+    writeFileSync(requests, encodeRequests(load.pairs, messages));
     const flags = {
       protoset: join(generatedFolder, "descriptors.binpb"),
       call: CALL,
@@ -62,33 +68,32 @@ export async function measureWithGhz(load: Load, signal: AbortSignal): Promise<M
       // Otherwise it abandons the calls under way, and some of their transfers are written all the same.
       "duration-stop": "wait",
       timeout: `${CALL_TIMEOUT_MS}ms`,
-      "data-file": requests,
+      "binary-file": requests,
       format: "json",
       output: report,
     };
+    // Without `async` a worker waits for the answer before it sends again, and the rate would be no more than a wish.
+    const openLoop = load.callsPerSecond === undefined ? [] : ["--async", `--rps=${Math.round(load.callsPerSecond)}`];
     const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
     const timeout = load.warmUpMs + load.measureMs + EXTRA_MS;
-    const ended = await runProgram(ghzFile, ["--insecure", ...args, load.address], signal, { timeout });
+    const ended = await runProgram(ghzFile, ["--insecure", ...openLoop, ...args, load.address], signal, { timeout });
     if (ended.code !== 0) throw new Error(`ghz failed: ${ended.stderr.trim() || ended.failure}`);
-    return toMeasurement(JSON.parse(readFileSync(report, "utf8")) as GhzReport, load.warmUpMs, load.measureMs);
+    const reported = JSON.parse(readFileSync(report, "utf8")) as GhzReport;
+    if (reported.count > messages) throw new Error(`ghz made ${reported.count} calls with ${messages} keys`);
+    return toMeasurement(reported, load.warmUpMs, load.measureMs);
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-/** A template: ghz puts a random UUID, version 4, into each call. */
-function toRequest([debitAccountId, creditAccountId]: Pair): object {
-  return {
-    postings: [
-      {
-        debit_account_id: debitAccountId,
-        credit_account_id: creditAccountId,
-        amount_minor_units: String(AMOUNT_MINOR_UNITS),
-        currency: CURRENCY,
-      },
-    ],
-    idempotency_key: "{{.UUID}}",
-  };
+/** So many messages, each behind its length: ghz's binary format. The pairs are used in turn. */
+function encodeRequests(pairs: readonly Pair[], count: number): Uint8Array {
+  const writer = new BinaryWriter();
+  for (let index = 0; index < count; index += 1) {
+    const request = transferRequest(...(pairs[index % pairs.length] as Pair), AMOUNT_MINOR_UNITS);
+    writer.bytes(CreateTransferRequest.encode(request).finish());
+  }
+  return writer.finish();
 }
 
 /** The time runs from the moment at which the first call was sent. */
@@ -98,7 +103,8 @@ export function toMeasurement(report: GhzReport, warmUpMs: number, measureMs: nu
     answeredMs: Date.parse(timestamp),
   }));
   const posted = calls.filter(({ status }) => status === "OK");
-  const failures = calls.filter(({ status }) => status !== "OK");
+  const refused = calls.filter(({ status }) => status === REFUSED);
+  const failures = calls.filter(({ status }) => status !== "OK" && status !== REFUSED);
   if (calls.length !== report.count && failures.length === 0) {
     throw new Error(`ghz reports only ${calls.length} of its ${report.count} calls: measure for fewer seconds`);
   }
@@ -112,7 +118,8 @@ export function toMeasurement(report: GhzReport, warmUpMs: number, measureMs: nu
   );
   return {
     acknowledged: posted.length,
-    failed: report.count - posted.length,
+    failed: report.count - posted.length - refused.length,
+    refused: refused.length,
     firstFailures: failures.slice(0, FAILURES_SHOWN).map(({ status, error }) => error || `status ${status}`),
     measuredMs: measureMs,
     latenciesUs: Uint32Array.from(measured, ({ latency }) => latency / NS_PER_US),

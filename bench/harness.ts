@@ -42,13 +42,18 @@ export function unaryLoad({ stack, seconds }: Harness, protocol: Protocol, draw:
   };
 }
 
+/** What is measured at a time. */
+export interface Workload {
+  readonly name: string;
+  readonly measure: () => Promise<Measurement>;
+  readonly count: () => Promise<Written>;
+  /** More load than there is room for: some of it is refused. */
+  readonly mayRefuse?: boolean;
+}
+
 /** Runs one measurement and checks that what was acknowledged was written, neither more nor less. */
-export async function measureChecked(
-  harness: Harness,
-  name: string,
-  count: () => Promise<Written>,
-  measure: () => Promise<Measurement>,
-): Promise<Measurement> {
+export async function measureChecked(harness: Harness, workload: Workload): Promise<Measurement> {
+  const { name, count, measure, mayRefuse = false } = workload;
   harness.signal.throwIfAborted();
   await checkpoint(harness.stack.shards);
   await sleep(SETTLE_MS);
@@ -59,8 +64,12 @@ export async function measureChecked(
   const used = processorsUsed(cpuBefore, readCpuSeconds(), performance.now() - startedMs);
   harness.signal.throwIfAborted();
   checkMeasurement(name, measurement, before, await count());
+  const { refused = 0 } = measurement;
+  if (refused > 0 && !mayRefuse) throw new Error(`${name}: ${refused} calls were refused`);
   const ledgerMb = Math.round(ledgerPeakBytes() / 1_000_000);
-  harness.say(`  ${name}: ${Math.round(perSecond(measurement))} transfers/s; ledger ${ledgerMb} MB at most so far`);
+  harness.say(
+    `  ${name}: ${Math.round(perSecond(measurement))} transfers/s${refused > 0 ? `, ${refused} refused` : ""}; ledger ${ledgerMb} MB at most so far`,
+  );
   harness.sawProcessors(used);
   return measurement;
 }

@@ -1,18 +1,15 @@
-import { type Harness, measureChecked } from "#bench/harness.ts";
+import { type Harness, measureChecked, type Workload } from "#bench/harness.ts";
 import { type Measurement, median, perSecond, summarize } from "#bench/measurement.ts";
 import type { Row } from "#bench/table.ts";
-import type { Written } from "#bench/verify.ts";
 
 /** A line of the table that takes turns with others. */
-export interface Line {
+export interface Line extends Workload {
   /** What `--only` calls it. */
   readonly only: string;
   /** What the table calls it; no other line has the same. */
   readonly name: string;
   /** Who makes the load, where there is a choice. */
   readonly client?: string;
-  readonly measure: () => Promise<Measurement>;
-  readonly count: () => Promise<Written>;
   /** The bound: so many times the fastest of these lines. */
   readonly atLeast?: { readonly times: number; readonly of: readonly string[] };
 }
@@ -25,10 +22,10 @@ export async function measureInTurns(harness: Harness, lines: readonly Line[]): 
   const measured = new Map<string, Measurement[]>();
   for (let round = 1; round <= harness.rounds; round += 1) {
     harness.say(`round ${round} of ${harness.rounds}`);
-    for (const { only, name, count, measure } of lines) {
-      if (!harness.wanted(only)) continue;
-      const measurement = await measureChecked(harness, name, count, measure);
-      measured.set(name, [...(measured.get(name) ?? []), measurement]);
+    for (const line of lines) {
+      if (!harness.wanted(line.only)) continue;
+      const measurement = await measureChecked(harness, line);
+      measured.set(line.name, [...(measured.get(line.name) ?? []), measurement]);
     }
   }
   return measured;

@@ -80,6 +80,7 @@ async function openClients(signal: AbortSignal, say: (line: string) => void): Pr
 /** A client of ours: bench/load and bench/node-client.ts take the same flags. */
 function ownClient(command: string, firstArgs: readonly string[], signal: AbortSignal): Measure {
   return async (load) => {
+    if (load.callsPerSecond !== undefined) throw new Error("an open loop needs ghz, and ghz needs Go");
     const folder = mkdtempSync(join(localFolder, "bench-load-"));
     try {
       const pairs = join(folder, "pairs");

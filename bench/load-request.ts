@@ -4,6 +4,11 @@ export interface Load {
   /** host:port */
   readonly address: string;
   readonly callers: number;
+  /**
+   * Open loop, by `ghz` alone: so many calls are sent per second, however many are under way. Otherwise each caller sends its
+   * next one when the last was answered.
+   */
+  readonly callsPerSecond?: number;
   readonly warmUpMs: number;
   readonly measureMs: number;
   /**

@@ -6,12 +6,15 @@ import { LEDGER_WORKLOADS, runLedgerWorkloads } from "#bench/ledger-workloads.ts
 import { openLoadClient } from "#bench/load-client.ts";
 import { describeMachine } from "#bench/machine.ts";
 import { measureFreshStart } from "#bench/measure-fresh-start.ts";
+import { OVERLOAD, runOverload } from "#bench/overload-workloads.ts";
 import { formatTable, type Row } from "#bench/table.ts";
 import { endpoints, type PartName, startStack, stopStack } from "#infra/local/stack.ts";
 
 const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
-/** Takes minutes, most of them for fetching: only when asked for. */
+/** Takes minutes, most of them for fetching. */
 const FRESH_START = "fresh-start";
+/** Only when asked for. */
+const MORE_WORKLOADS = [OVERLOAD, FRESH_START];
 const DEFAULT_SECONDS = 8;
 const DEFAULT_ROUNDS = 3;
 /** What other programs may take of the machine without being mentioned. */
@@ -22,8 +25,8 @@ const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in o
 
   --seconds N    per measurement (default ${DEFAULT_SECONDS}; "history" takes a minute in any case)
   --rounds N     how often the lines take turns (default ${DEFAULT_ROUNDS})
-  --only A,B     some of: ${WORKLOADS.join(", ")}
-  --fresh-start  also the time from a clone to the first transfer (or alone: --only ${FRESH_START})
+  --only A,B     some of: ${WORKLOADS.join(", ")};
+                 or of those that are left out otherwise: ${MORE_WORKLOADS.join(", ")}
   --strict       exit with 1 when a bound is missed
   --json         the results as JSON on standard output
   --running      measure the stack "bench" that runs already, and leave it running
@@ -35,13 +38,13 @@ shard must sum to zero, everything must be published, and nothing may be missing
 `;
 
 const NOT_FOR_THE_LEDGER = ["elasticsearch", "projector", "reporting"] as const satisfies readonly PartName[];
+const WITHOUT_GATEWAY = [...NOT_FOR_THE_LEDGER, "gateway"] as const satisfies readonly PartName[];
 
 const { values: args } = parseArgs({
   options: {
     seconds: { type: "string", default: String(DEFAULT_SECONDS) },
     rounds: { type: "string", default: String(DEFAULT_ROUNDS) },
     only: { type: "string", default: WORKLOADS.join(",") },
-    "fresh-start": { type: "boolean", default: false },
     strict: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     running: { type: "boolean", default: false },
@@ -53,10 +56,12 @@ else process.exitCode = await main();
 
 async function main(): Promise<number> {
   const only = args.only.split(",");
-  const unknown = only.find((name) => ![...WORKLOADS, FRESH_START].includes(name));
+  const unknown = only.find((name) => ![...WORKLOADS, ...MORE_WORKLOADS].includes(name));
   const [seconds, rounds] = [Number(args.seconds), Number(args.rounds)];
-  if (unknown !== undefined || !(seconds >= 1) || !(Number.isInteger(rounds) && rounds >= 1)) {
-    say(unknown === undefined ? "--seconds and --rounds are numbers from 1 on." : `There is no workload "${unknown}".`);
+  const positive = seconds >= 1 && Number.isInteger(rounds) && rounds >= 1;
+  if (unknown !== undefined || !positive) {
+    const wrong = "--seconds and --rounds are numbers from 1 on.";
+    say(unknown === undefined ? wrong : `There is no workload "${unknown}".`);
     process.stderr.write(HELP);
     return 2;
   }
@@ -86,8 +91,9 @@ async function main(): Promise<number> {
     if (LEDGER_WORKLOADS.some(wanted)) {
       rows.push(...(await onStack(NOT_FOR_THE_LEDGER, signal, () => runLedgerWorkloads(harness()))));
     }
+    if (wanted(OVERLOAD)) rows.push(...(await onStack(WITHOUT_GATEWAY, signal, () => runOverload(harness()))));
     if (FULL_WORKLOADS.some(wanted)) rows.push(...(await onStack([], signal, () => runFullWorkloads(harness()))));
-    if (args["fresh-start"] || wanted(FRESH_START)) rows.push(...(await runFreshStart(signal)));
+    if (wanted(FRESH_START)) rows.push(...(await runFreshStart(signal)));
     const machine = describeMachine();
     if (others > DISTURBED_FROM_PROCESSORS) {
       machine.push(`DISTURBED: other programs took up to ${others.toFixed(1)} processors: these figures do not count`);

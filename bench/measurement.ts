@@ -3,6 +3,8 @@ export interface Measurement {
   /** Transfers answered as posted, the warm-up included. */
   readonly acknowledged: number;
   readonly failed: number;
+  /** Calls that were refused because there were too many (RESOURCE_EXHAUSTED); not among the failed ones. */
+  readonly refused?: number;
   readonly firstFailures: readonly string[];
   readonly measuredMs: number;
   /** Of the transfers answered within the measured time. */

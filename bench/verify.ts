@@ -38,7 +38,7 @@ function waitUntilFinished(shards: readonly string[]): Promise<void> {
   );
 }
 
-/** Throws when a call failed, or when not exactly the acknowledged transfers were written. */
+/** Throws when a call failed, or when not exactly the acknowledged transfers were written: so a refused call wrote nothing. */
 export function checkMeasurement(name: string, measurement: Measurement, before: Written, after: Written): void {
   const { acknowledged, failed, firstFailures } = measurement;
   if (failed > 0) throw new Error(`${name}: ${failed} calls failed: ${firstFailures.join("; ")}`);
@@ -83,14 +83,15 @@ export async function checkShards(shards: readonly string[]): Promise<void> {
     if (unequal[index] !== "0")
       throw new Error(`shard ${index + 1}: ${unequal[index]} accounts differ from their entries`);
   }
-  await waitUntilPublished(shards);
+  await waitUntilPublished(shards, PUBLISHED_WITHIN_MS);
 }
 
-function waitUntilPublished(shards: readonly string[]): Promise<void> {
+/** Waits until the relay has published every event; throws when that takes too long. */
+function waitUntilPublished(shards: readonly string[], withinMs: number): Promise<void> {
   return waitUntilNone(
     shards,
     "select h.sequence - c.number as value from ledger.shard_head h join relay.cursor c using (shard)",
-    PUBLISHED_WITHIN_MS,
+    withinMs,
     "events are unpublished",
   );
 }
