@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { type ProcessorsUsed, processorsOfOthers } from "#bench/cpu.ts";
 import { FULL_WORKLOADS, runFullWorkloads } from "#bench/full-workloads.ts";
+import { GROWTH, runGrowth } from "#bench/growth-workloads.ts";
 import type { Harness } from "#bench/harness.ts";
 import { LEDGER_WORKLOADS, runLedgerWorkloads } from "#bench/ledger-workloads.ts";
 import { openLoadClient } from "#bench/load-client.ts";
@@ -14,9 +15,10 @@ const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
 /** Takes minutes, most of them for fetching. */
 const FRESH_START = "fresh-start";
 /** Only when asked for. */
-const MORE_WORKLOADS = [OVERLOAD, FRESH_START];
+const MORE_WORKLOADS = [OVERLOAD, GROWTH, FRESH_START];
 const DEFAULT_SECONDS = 8;
 const DEFAULT_ROUNDS = 3;
+const DEFAULT_ENTRIES = 10_000_000;
 /** What other programs may take of the machine without being mentioned. */
 const DISTURBED_FROM_PROCESSORS = 0.15;
 const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in one run and in turns.
@@ -27,6 +29,7 @@ const HELP = `The figures of this machine: Ledgermesh against raw Postgres, in o
   --rounds N     how often the lines take turns (default ${DEFAULT_ROUNDS})
   --only A,B     some of: ${WORKLOADS.join(", ")};
                  or of those that are left out otherwise: ${MORE_WORKLOADS.join(", ")}
+  --entries N    that "${GROWTH}" loads first (default ${DEFAULT_ENTRIES})
   --strict       exit with 1 when a bound is missed
   --json         the results as JSON on standard output
   --running      measure the stack "bench" that runs already, and leave it running
@@ -45,6 +48,7 @@ const { values: args } = parseArgs({
     seconds: { type: "string", default: String(DEFAULT_SECONDS) },
     rounds: { type: "string", default: String(DEFAULT_ROUNDS) },
     only: { type: "string", default: WORKLOADS.join(",") },
+    entries: { type: "string", default: String(DEFAULT_ENTRIES) },
     strict: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     running: { type: "boolean", default: false },
@@ -57,10 +61,10 @@ else process.exitCode = await main();
 async function main(): Promise<number> {
   const only = args.only.split(",");
   const unknown = only.find((name) => ![...WORKLOADS, ...MORE_WORKLOADS].includes(name));
-  const [seconds, rounds] = [Number(args.seconds), Number(args.rounds)];
-  const positive = seconds >= 1 && Number.isInteger(rounds) && rounds >= 1;
+  const [seconds, rounds, entries] = [Number(args.seconds), Number(args.rounds), Number(args.entries)];
+  const positive = seconds >= 1 && [rounds, entries].every((value) => Number.isInteger(value) && value >= 1);
   if (unknown !== undefined || !positive) {
-    const wrong = "--seconds and --rounds are numbers from 1 on.";
+    const wrong = "--seconds, --rounds and --entries are numbers from 1 on.";
     say(unknown === undefined ? wrong : `There is no workload "${unknown}".`);
     process.stderr.write(HELP);
     return 2;
@@ -92,6 +96,7 @@ async function main(): Promise<number> {
       rows.push(...(await onStack(NOT_FOR_THE_LEDGER, signal, () => runLedgerWorkloads(harness()))));
     }
     if (wanted(OVERLOAD)) rows.push(...(await onStack(WITHOUT_GATEWAY, signal, () => runOverload(harness()))));
+    if (wanted(GROWTH)) rows.push(...(await onStack(WITHOUT_GATEWAY, signal, () => runGrowth(harness(), entries))));
     if (FULL_WORKLOADS.some(wanted)) rows.push(...(await onStack([], signal, () => runFullWorkloads(harness()))));
     if (wanted(FRESH_START)) rows.push(...(await runFreshStart(signal)));
     const machine = describeMachine();

@@ -87,7 +87,7 @@ export async function checkShards(shards: readonly string[]): Promise<void> {
 }
 
 /** Waits until the relay has published every event; throws when that takes too long. */
-function waitUntilPublished(shards: readonly string[], withinMs: number): Promise<void> {
+export function waitUntilPublished(shards: readonly string[], withinMs: number): Promise<void> {
   return waitUntilNone(
     shards,
     "select h.sequence - c.number as value from ledger.shard_head h join relay.cursor c using (shard)",
@@ -120,6 +120,11 @@ export async function checkDurable(shards: readonly string[]): Promise<void> {
 /** Writes dirty pages now, so that every measurement begins alike. */
 export async function checkpoint(shards: readonly string[]): Promise<void> {
   await Promise.all(shards.map((shard) => withClient(shard, (db) => db.query("checkpoint"))));
+}
+
+/** Everything that autovacuum would do sooner or later. */
+export async function vacuum(shards: readonly string[]): Promise<void> {
+  await Promise.all(shards.map((shard) => withClient(shard, (db) => db.query("vacuum (analyze)"))));
 }
 
 /** The column `value` of the one row that a query answers, per shard. */
