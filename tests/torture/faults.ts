@@ -50,7 +50,7 @@ export const faults: readonly Fault[] = [
   { name: "kill -9 nats", weight: 3, strike: kill(["nats"]) },
   { name: "kill -9 relays, nats stopped", weight: 2, strike: killRelaysWithoutNats },
   { name: "stop nats", weight: 2, strike: stop(["nats"]) },
-  { name: "kill -9 elasticsearch", weight: 1, most: 1, needs: "elasticsearch", strike: kill(["elasticsearch"]) },
+  { name: "kill -9 elasticsearch", weight: 1, most: 2, needs: "elasticsearch", strike: kill(["elasticsearch"]) },
   { name: "stop elasticsearch", weight: 2, needs: "elasticsearch", strike: stop(["elasticsearch"]) },
   { name: "lose answer to commit", weight: 3, strike: lose("loseAnswer") },
   { name: "lose commit", weight: 2, strike: lose("loseCommit") },
