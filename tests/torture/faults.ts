@@ -52,8 +52,8 @@ export const faults: readonly Fault[] = [
   { name: "stop nats", weight: 2, strike: stop(["nats"]) },
   { name: "kill -9 elasticsearch", weight: 1, most: 2, needs: "elasticsearch", strike: kill(["elasticsearch"]) },
   { name: "stop elasticsearch", weight: 2, needs: "elasticsearch", strike: stop(["elasticsearch"]) },
-  { name: "lose answer to commit", weight: 3, strike: lose("loseAnswer") },
-  { name: "lose commit", weight: 2, strike: lose("loseCommit") },
+  { name: "lose answers to commits", weight: 3, strike: lose("loseAnswers") },
+  { name: "lose commits", weight: 2, strike: lose("loseCommits") },
   { name: "cut network", weight: 2, strike: cut },
   { name: "freeze network", weight: 1, strike: freeze },
 ];
@@ -148,21 +148,24 @@ async function terminate(_: FaultContext, random: Random): Promise<string | unde
   return ended === undefined ? undefined : `${postgresOf(shard)}, ${ended.length} connections`;
 }
 
-const LOSE_TIMEOUT_MS = 3_000;
+const LOSE_TIMEOUT_MS = 4_000;
 const LOSE_POLL_MS = 20;
+const MAX_LOST_COMMITS = 8;
 
-function lose(what: "loseAnswer" | "loseCommit"): Fault["strike"] {
+function lose(what: "loseAnswers" | "loseCommits"): Fault["strike"] {
   return async ({ networks, signal }, random) => {
     const shard = random.pick(shardNumbers);
     const network = networks[shard - 1] as FaultyNetwork;
+    const count = random.between(1, MAX_LOST_COMMITS);
     const before = network.lost();
-    network[what]();
-    for (let waitedMs = 0; network.lost() === before && waitedMs < LOSE_TIMEOUT_MS; waitedMs += LOSE_POLL_MS) {
+    network[what](count);
+    const untilMs = performance.now() + LOSE_TIMEOUT_MS;
+    while (network.lost() < before + count && performance.now() < untilMs && !signal.aborted) {
       await pause(LOSE_POLL_MS, signal);
     }
-    if (network.lost() > before) return `ledger-2, ${postgresOf(shard)}`;
     network.thaw();
-    return undefined;
+    const lost = network.lost() - before;
+    return lost === 0 ? undefined : `ledger-2, ${postgresOf(shard)}, ${lost} times`;
   };
 }
 

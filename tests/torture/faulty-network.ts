@@ -6,10 +6,10 @@ import { connect, createServer, type Server, type Socket } from "node:net";
  */
 export interface FaultyNetwork {
   readonly port: number;
-  /** The next commit reaches Postgres; its answer is lost with the connection. */
-  readonly loseAnswer: () => void;
-  /** The next commit is lost on its way, with the connection. */
-  readonly loseCommit: () => void;
+  /** The next commits reach Postgres; the answer to each is lost with the connection. */
+  readonly loseAnswers: (count: number) => void;
+  /** The next commits are lost on their way, each with the connection. */
+  readonly loseCommits: (count: number) => void;
   readonly cut: () => void;
   /** Nothing passes in either direction until `thaw`. */
   readonly freeze: () => void;
@@ -26,7 +26,8 @@ const COMMITTED = Buffer.from("COMMIT\0Z\0\0\0\x05I", "latin1");
 
 export async function openFaultyNetwork(serverPort: number): Promise<FaultyNetwork> {
   const open = new Set<Socket>();
-  let next: "pass" | "lose answer" | "lose commit" = "pass";
+  let next: "lose answer" | "lose commit" = "lose answer";
+  let left = 0;
   let frozen = false;
   let lost = 0;
 
@@ -47,10 +48,10 @@ export async function openFaultyNetwork(serverPort: number): Promise<FaultyNetwo
       if (frozen) one.pause();
     }
     client.on("data", (bytes) => {
-      if (next !== "pass" && bytes.includes(COMMIT)) {
+      if (left > 0 && bytes.includes(COMMIT)) {
         lost += 1;
+        left -= 1;
         dropAnswers = next === "lose answer";
-        next = "pass";
         if (!dropAnswers) {
           client.destroy();
           return;
@@ -68,11 +69,11 @@ export async function openFaultyNetwork(serverPort: number): Promise<FaultyNetwo
   if (address === null || typeof address === "string") throw new Error("the network has no port");
   return {
     port: address.port,
-    loseAnswer() {
-      next = "lose answer";
+    loseAnswers(count) {
+      [next, left] = ["lose answer", count];
     },
-    loseCommit() {
-      next = "lose commit";
+    loseCommits(count) {
+      [next, left] = ["lose commit", count];
     },
     cut() {
       for (const socket of open) socket.destroy();
@@ -83,7 +84,7 @@ export async function openFaultyNetwork(serverPort: number): Promise<FaultyNetwo
     },
     thaw() {
       frozen = false;
-      next = "pass";
+      left = 0;
       for (const socket of open) socket.resume();
     },
     lost: () => lost,
