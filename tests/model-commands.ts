@@ -173,7 +173,7 @@ const batch: fc.Arbitrary<Step> = fc.record({
   ),
 });
 const status: fc.Arbitrary<Step> = fc.record({
-  do: fc.constantFrom("freeze" as const, "unfreeze" as const, "unfreeze" as const, "close" as const),
+  do: fc.constantFrom("freeze" as const, "unfreeze" as const, "close" as const),
   account: side,
 });
 const chosen: fc.Arbitrary<Chosen> = fc.oneof({ weight: 20, arbitrary: index }, fc.constant("unknown" as const));
@@ -189,7 +189,11 @@ const hold: fc.Arbitrary<Step> = fc.record({
 const capture: fc.Arbitrary<Step> = fc.record({
   do: fc.constant("capture" as const),
   hold: chosen,
-  amount: fc.oneof({ weight: 2, arbitrary: fc.constant("rest" as const) }, { weight: 5, arbitrary: amount }),
+  amount: fc.oneof(
+    fc.constant("rest" as const),
+    { weight: 2, arbitrary: amount },
+    { weight: 2, arbitrary: fc.record({ available: fc.constantFrom(0n, 1n) }) },
+  ),
   final: fc.boolean(),
 });
 const reverse: fc.Arbitrary<Step> = fc.record({
@@ -273,7 +277,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: open },
   { weight: 40, arbitrary: transfer },
   { weight: 5, arbitrary: batch },
-  { weight: 6, arbitrary: status },
+  { weight: 9, arbitrary: status },
   { weight: 9, arbitrary: hold },
   { weight: 9, arbitrary: capture },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("void" as const), hold: chosen }) },
@@ -543,8 +547,8 @@ function likelyFor(
   change: "freeze" | "unfreeze" | "close",
   accounts: readonly ModelAccount[],
 ): readonly ModelAccount[] {
-  const likely = accounts.filter(({ status: now, postedMinorUnits, heldMinorUnits }) =>
-    change === "unfreeze" ? now === Account_Status.FROZEN : postedMinorUnits === 0n && heldMinorUnits === 0n,
+  const likely = accounts.filter(({ status: now, postedMinorUnits }) =>
+    change === "unfreeze" ? now === Account_Status.FROZEN : postedMinorUnits === 0n,
   );
   return change === "freeze" || likely.length === 0 ? accounts : likely;
 }

@@ -920,41 +920,44 @@ export function refusalsOfTransfer(legs: readonly Leg[], shard: number): string[
   return reasons([
     ...legs.flatMap(refusalsOfAccounts),
     (buckets.size > 1 || isElsewhere) && "DEBITS_IN_SEVERAL_BUCKETS",
-    ...(legs.every(isKnown) ? refusalsOfAmounts(legs, shard) : []),
+    ...refusalsOfAmounts(legs, shard),
   ]);
 }
 
-function isKnown(leg: Leg): leg is KnownLeg {
-  return leg.debit !== undefined && leg.credit !== undefined;
-}
-
-/** Postings are made in their order, and each must leave floors and the int64 range respected. */
-function refusalsOfAmounts(legs: readonly KnownLeg[], shard: number): string[] {
+/**
+ * Postings are made in their order, and each must leave floors and the int64 range respected. What refuses any of them may be
+ * told: other shards are asked before the payer's. An account that is unknown refuses by itself.
+ */
+function refusalsOfAmounts(legs: readonly Leg[], shard: number): string[] {
   const available = new Map<ModelAccount, bigint>();
   const posted = new Map<ModelAccount, bigint>();
   // Elsewhere, room is kept for the sum of what is coming, and what is going is not counted against it.
   const coming = new Map<ModelAccount, bigint>();
-  for (const { debit, credit, amountMinorUnits } of legs) {
-    const debitAfter = (available.get(debit) ?? debit.postedMinorUnits - debit.heldMinorUnits) - amountMinorUnits;
-    const creditAfter = (posted.get(credit) ?? credit.postedMinorUnits) + amountMinorUnits;
-    const comingAfter = (coming.get(credit) ?? credit.postedMinorUnits) + amountMinorUnits;
-    const failed = reasons([
-      debit.floorMinorUnits !== undefined && debitAfter < debit.floorMinorUnits && "INSUFFICIENT_FUNDS",
-      debitAfter < MIN_MINOR_UNITS && "BALANCE_OVERFLOW",
-      creditAfter > MAX_MINOR_UNITS && "BALANCE_OVERFLOW",
-      credit.shard !== shard && comingAfter > MAX_MINOR_UNITS && "BALANCE_OVERFLOW",
-    ]);
-    if (failed.length > 0) return failed;
-    available.set(debit, debitAfter);
-    posted.set(debit, (posted.get(debit) ?? debit.postedMinorUnits) - amountMinorUnits);
-    posted.set(credit, creditAfter);
-    available.set(
-      credit,
-      (available.get(credit) ?? credit.postedMinorUnits - credit.heldMinorUnits) + amountMinorUnits,
-    );
-    coming.set(credit, comingAfter);
-  }
-  return [];
+  const add = (balances: typeof posted, account: ModelAccount, amount: bigint, before = account.postedMinorUnits) => {
+    const after = (balances.get(account) ?? before) + amount;
+    balances.set(account, after);
+    return after;
+  };
+  const addAvailable = (account: ModelAccount, amount: bigint) =>
+    add(available, account, amount, account.postedMinorUnits - account.heldMinorUnits);
+  return legs.flatMap(({ debit, credit, amountMinorUnits }) => {
+    const why: (string | false)[] = [];
+    if (debit !== undefined) {
+      const after = addAvailable(debit, -amountMinorUnits);
+      add(posted, debit, -amountMinorUnits);
+      why.push(debit.floorMinorUnits !== undefined && after < debit.floorMinorUnits && "INSUFFICIENT_FUNDS");
+      why.push(after < MIN_MINOR_UNITS && "BALANCE_OVERFLOW");
+    }
+    if (credit !== undefined) {
+      addAvailable(credit, amountMinorUnits);
+      const most = [add(posted, credit, amountMinorUnits), add(coming, credit, amountMinorUnits)];
+      const isElsewhere = credit.shard !== shard;
+      why.push(
+        most.some((after, index) => (index === 0 || isElsewhere) && after > MAX_MINOR_UNITS) && "BALANCE_OVERFLOW",
+      );
+    }
+    return reasons(why);
+  });
 }
 
 function refusalsOfHolding({ debit, amountMinorUnits }: Leg): (string | false)[] {
