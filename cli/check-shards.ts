@@ -242,10 +242,13 @@ async function checkOwnRecords(reader: ShardReader, notebook: Notebook): Promise
         from ledger.accounts a
         left join (select account_id, sum(debit) as debits, sum(credit) as credits
                      from ledger.remote_legs l
-                    cross join lateral (values (debit_account_id, debit_is_here, amount_minor_units, 0),
-                                               (credit_account_id, credit_is_here, 0, amount_minor_units))
-                               side (account_id, is_here, debit, credit)
-                    where l.state = 'PREPARED' and side.is_here group by account_id) l using (account_id)
+                     left join ledger.accounts transit on transit.reference = 'system:transit' and transit.currency = l.currency
+                    -- The side that is not here is the transit account's.
+                    cross join lateral (values
+                      (case when debit_is_here then debit_account_id else transit.account_id end, l.amount_minor_units, 0),
+                      (case when credit_is_here then credit_account_id else transit.account_id end, 0, l.amount_minor_units))
+                               side (account_id, debit, credit)
+                    where l.state = 'PREPARED' group by side.account_id) l using (account_id)
        where a.prepared_debit_minor_units <> coalesce(l.debits, 0) or a.prepared_credit_minor_units <> coalesce(l.credits, 0)`),
   });
   noteOffenders(notebook, offenders);

@@ -124,12 +124,12 @@ const OFFENDERS: Readonly<Record<string, string>> = {
     having count(e.sequence) <> case l.state when 'POSTED' then 2 else 0 end`,
   "room is kept for what is prepared, and for nothing else": `
     select a.account_id from ledger.accounts a
-      left join ledger.remote_legs l on l.state = 'PREPARED'
-            and (l.debit_is_here and l.debit_account_id = a.account_id
-              or l.credit_is_here and l.credit_account_id = a.account_id)
+      left join ledger.remote_legs l on l.state = 'PREPARED' and l.currency = a.currency
      group by a.account_id
-    having a.prepared_debit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.debit_account_id = a.account_id), 0)
-        or a.prepared_credit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where l.credit_account_id = a.account_id), 0)`,
+    having a.prepared_debit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where
+             case when l.debit_is_here then l.debit_account_id = a.account_id else a.reference = 'system:transit' end), 0)
+        or a.prepared_credit_minor_units <> coalesce(sum(l.amount_minor_units) filter (where
+             case when l.credit_is_here then l.credit_account_id = a.account_id else a.reference = 'system:transit' end), 0)`,
   "never more of a posting is taken back than it credited": `
     select transfer_id, posting_index from ledger.refunded_postings where refunded_minor_units > credited_minor_units`,
   "what is taken back of a posting is the sum of the reversals that say so": `

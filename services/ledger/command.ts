@@ -77,6 +77,8 @@ export interface PrepareLegsCommand extends CommandBase {
   readonly legs: readonly RemoteLeg[];
   /** The transfer's quote, to be reserved, when it is on this shard. */
   readonly quote: QuoteClaim | undefined;
+  /** This shard's transit account of each currency. */
+  readonly transitOf: ReadonlyMap<string, AccountName>;
 }
 
 /** On a credited shard, after the payer's shard has committed. Can not be refused. */
@@ -85,7 +87,7 @@ export interface PostLegsCommand extends CommandBase {
   readonly transferId: string;
   /** Of the reserved quote, when it is on this shard. */
   readonly quoteId: string | undefined;
-  /** This shard's transit account of each currency. */
+  /** As above. */
   readonly transitOf: ReadonlyMap<string, AccountName>;
 }
 
@@ -95,6 +97,7 @@ export interface ReleaseLegsCommand extends CommandBase {
   readonly transferId: string;
   /** As above. */
   readonly quoteId: string | undefined;
+  readonly transitOf: ReadonlyMap<string, AccountName>;
 }
 
 /** On the payer's shard: asks what was decided, and decides against it when nothing was. */

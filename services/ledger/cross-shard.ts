@@ -153,7 +153,9 @@ export async function prepareElsewhere({
   const answers = await Promise.all(
     remotes.map(async (part) => {
       const { handle } = part;
-      const outcome = await submit(handle, prepareCommand(command.transferId, part), lane, untilMs);
+      const prepare = prepareCommand(command.transferId, part);
+      if (prepare === undefined) return refusals.shardUnavailable(handle.shard.number);
+      const outcome = await submit(handle, prepare, lane, untilMs);
       return refusalOf(handle, outcome);
     }),
   );
@@ -226,8 +228,8 @@ export async function postElsewhere(
   let allPosted = true;
   const parts = await Promise.all(
     remotes.map(async (part): Promise<ElsewhereOfTransfer> => {
-      const post = toPost(part);
-      const outcome = post && (await submit(part.handle, postCommand(transferId, post), lane, deadlineMs));
+      const prepared = toPrepared(part);
+      const outcome = prepared && (await submit(part.handle, postCommand(transferId, prepared), lane, deadlineMs));
       if (outcome?.kind === "done" && outcome.answer.kind === "legs") {
         const position = eventPosition(part.handle, outcome.eventNumber);
         return postedElsewhere(outcome.answer.legs, position);
@@ -298,7 +300,9 @@ function eventPosition(handle: ShardHandle, number: bigint | undefined): Positio
 /** Gives the room back without being waited for; what fails is left to recovery. */
 export function release(transferId: string, remotes: readonly RemotePart[]): void {
   for (const part of remotes) {
-    const command = releaseCommand(transferId, { legs: part.legs, quoteId: part.quote?.quoteId });
+    const prepared = toPrepared(part);
+    if (prepared === undefined) continue;
+    const command = releaseCommand(transferId, prepared);
     void submit(part.handle, command, PROTOCOL_LANE, performance.now() + COMMAND_TIMEOUT_MS);
   }
 }
@@ -318,16 +322,19 @@ export async function submit(
   }
 }
 
-function prepareCommand(transferId: string, { legs, quote }: RemotePart): PrepareLegsCommand {
+/** Undefined when the shard was away when its transit account was looked up. */
+function prepareCommand(transferId: string, { legs, quote, transitOf }: RemotePart): PrepareLegsCommand | undefined {
+  if (transitOf === undefined) return undefined;
   return {
     kind: "prepare_legs",
     key: undefined,
     name: `prepare ${transferId}`,
     weight: weightOf(legs),
-    accounts: accountNames(legs),
+    accounts: [...accountNames(legs), ...transitOf.values()],
     transferId,
     legs,
     quote,
+    transitOf,
   };
 }
 
@@ -338,8 +345,8 @@ export interface PreparedPart {
   readonly transitOf: ReadonlyMap<string, AccountName>;
 }
 
-/** Undefined when the shard was away when its transit account was looked up. */
-function toPost({ legs, quote, transitOf }: RemotePart): PreparedPart | undefined {
+/** Undefined when nothing was prepared there, as above. */
+function toPrepared({ legs, quote, transitOf }: RemotePart): PreparedPart | undefined {
   return transitOf && { legs, quoteId: quote?.quoteId, transitOf };
 }
 
@@ -356,18 +363,16 @@ export function postCommand(transferId: string, { legs, quoteId, transitOf }: Pr
   };
 }
 
-export function releaseCommand(
-  transferId: string,
-  { legs, quoteId }: Omit<PreparedPart, "transitOf">,
-): ReleaseLegsCommand {
+export function releaseCommand(transferId: string, { legs, quoteId, transitOf }: PreparedPart): ReleaseLegsCommand {
   return {
     kind: "release_legs",
     key: undefined,
     name: `release ${transferId}`,
     weight: weightOf(legs),
-    accounts: accountNames(legs),
+    accounts: [...accountNames(legs), ...transitOf.values()],
     transferId,
     quoteId,
+    transitOf,
   };
 }
 

@@ -12,9 +12,9 @@ import { type EntryLine, type LocalPosting, type LockedAccount, TRANSIT_REFERENC
 /**
  * The credited shards of a transfer from another shard (docs/decisions/0010-cross-shard.md). Everything that could refuse a
  * leg is checked when it is prepared; what is checked stays so until it is posted: the amount keeps its room in the int64
- * range, the account can not be closed, and a freeze that comes later does not stop it.
+ * range on both sides, transit's too, the account can not be closed, and a freeze that comes later does not stop it.
  */
-export function prepareLegs({ transferId, legs, quote }: PrepareLegsCommand, batch: Batch): Evaluation {
+export function prepareLegs({ transferId, legs, quote, transitOf }: PrepareLegsCommand, batch: Batch): Evaluation {
   const known = batch.legs.get(transferId);
   if (known !== undefined) {
     // Released by recovery, which took this call for dead: the transfer can not happen any more.
@@ -27,7 +27,7 @@ export function prepareLegs({ transferId, legs, quote }: PrepareLegsCommand, bat
   if (refusedClaim !== undefined) return refusedClaim;
   const reserved = new Map<LockedAccount, { debit: bigint; credit: bigint }>();
   for (const leg of legs) {
-    const refused = prepareLeg(leg, batch, reserved);
+    const refused = prepareLeg(leg, transitOf, batch, reserved);
     if (refused !== undefined) return refused;
   }
   for (const [account, { debit, credit }] of reserved) {
@@ -46,46 +46,55 @@ export function prepareLegs({ transferId, legs, quote }: PrepareLegsCommand, bat
 /** Adds the leg to what is reserved, unless it is refused. */
 function prepareLeg(
   leg: RemoteLeg,
+  transitOf: ReadonlyMap<string, AccountName>,
   { accounts }: Batch,
   reserved: Map<LockedAccount, { debit: bigint; credit: bigint }>,
 ): Evaluation | undefined {
   const { postingIndex, amountMinorUnits, currency } = leg;
+  const posting = toLocalPosting(leg, transitOf);
   for (const side of ["debit", "credit"] as const) {
-    if (!(side === "debit" ? leg.debitIsHere : leg.creditIsHere)) continue;
-    const account = accounts.get(leg[side].id);
+    const isNamed = side === "debit" ? leg.debitIsHere : leg.creditIsHere;
+    const { id } = posting[side];
+    const account = accounts.get(id);
     if (account === undefined) {
       const field = `postings[${postingIndex}].${side}_account_id`;
-      return { kind: "refused", refusal: refusals.postingAccountNotFound(leg[side].id, field), remembered: false };
+      return { kind: "refused", refusal: refusals.postingAccountNotFound(id, field), remembered: false };
     }
     const before = reserved.get(account) ?? { debit: 0n, credit: 0n };
     const after = { ...before, [side]: before[side] + amountMinorUnits };
-    const refusal = refuseSide(leg, side, account, after) ?? refuseCurrency(account, currency);
+    const refusal =
+      (isNamed ? refuseNamed(leg, side, account) : undefined) ??
+      refuseRoom(side, account, after) ??
+      refuseCurrency(account, currency);
     if (refusal !== undefined) return { kind: "refused", refusal, remembered: true };
     reserved.set(account, after);
   }
   return undefined;
 }
 
-function refuseSide(
-  leg: RemoteLeg,
-  side: "debit" | "credit",
-  account: LockedAccount,
-  reserved: { debit: bigint; credit: bigint },
-): Refusal | undefined {
+/** Why an account that the posting names may not stand on its side. */
+function refuseNamed(leg: RemoteLeg, side: "debit" | "credit", account: LockedAccount): Refusal | undefined {
   if (account.reference === TRANSIT_REFERENCE) return refusals.transitReserved(account.id);
   if (account.status !== "ACTIVE") return refusals.accountNotActive(account.id, account.status);
   if (leg.effectiveTimeMs !== undefined && leg.effectiveTimeMs < account.lastEffectiveTimeMs) {
     return refusals.effectiveTimeNotMonotonic(account.id, new Date(account.lastEffectiveTimeMs));
   }
-  const { postedMinorUnits, heldMinorUnits, preparedCreditMinorUnits, preparedDebitMinorUnits } = account;
-  if (side === "credit") {
-    const most = postedMinorUnits + preparedCreditMinorUnits + reserved.credit;
-    return most > MAX_MINOR_UNITS ? refusals.balanceOverflow(account.id) : undefined;
-  }
   // Whether a floor is respected can only be known on the payer's shard.
-  if (account.floorMinorUnits !== undefined) return refusals.debitsInSeveralBuckets([account.id]);
-  const least = postedMinorUnits - heldMinorUnits - preparedDebitMinorUnits - reserved.debit;
-  return least < MIN_MINOR_UNITS ? refusals.balanceOverflow(account.id) : undefined;
+  if (side === "debit" && account.floorMinorUnits !== undefined) return refusals.debitsInSeveralBuckets([account.id]);
+  return undefined;
+}
+
+function refuseRoom(
+  side: "debit" | "credit",
+  account: LockedAccount,
+  reserved: { debit: bigint; credit: bigint },
+): Refusal | undefined {
+  const { postedMinorUnits, heldMinorUnits, preparedCreditMinorUnits, preparedDebitMinorUnits } = account;
+  const fits =
+    side === "credit"
+      ? postedMinorUnits + preparedCreditMinorUnits + reserved.credit <= MAX_MINOR_UNITS
+      : postedMinorUnits - heldMinorUnits - preparedDebitMinorUnits - reserved.debit >= MIN_MINOR_UNITS;
+  return fits ? undefined : refusals.balanceOverflow(account.id);
 }
 
 function refuseCurrency(account: LockedAccount, currency: string): Refusal | undefined {
@@ -110,7 +119,7 @@ export function postLegs({ transferId, transitOf, quoteId }: PostLegsCommand, ba
   const touched = new Set<LockedAccount>();
   for (const leg of legs) {
     const posting = toLocalPosting(leg, transitOf);
-    unreserve(leg, batch);
+    unreserve(posting, batch);
     // The room was kept: a refusal here is a defect.
     const refusal = enterPosting(posting, batch.accounts, entries);
     if (refusal !== undefined) throw new Defect(`a prepared leg of ${transferId} is refused: ${refusal.message}`);
@@ -145,29 +154,24 @@ export function postLegs({ transferId, transitOf, quoteId }: PostLegsCommand, ba
 }
 
 /** Gives the room of a transfer back that will never be committed. Harmless when it is done twice, or for nothing. */
-export function releaseLegs({ transferId, quoteId }: ReleaseLegsCommand, batch: Batch): Evaluation {
+export function releaseLegs({ transferId, quoteId, transitOf }: ReleaseLegsCommand, batch: Batch): Evaluation {
   if (quoteId !== undefined) reopenQuote({ quoteId, transferId }, batch);
   for (const leg of batch.legs.get(transferId) ?? []) {
     if (leg.state === "POSTED") throw new Defect(`${transferId} is posted, and was to be released`);
     if (leg.state === "RELEASED") continue;
-    unreserve(leg, batch);
+    unreserve(toLocalPosting(leg, transitOf), batch);
     leg.state = "RELEASED";
     if (leg.row === "unchanged") leg.row = "changed";
   }
   return { kind: "done", answer: { kind: "none" }, event: undefined };
 }
 
-function unreserve(leg: RemoteLeg, { accounts }: Batch): void {
-  if (leg.debitIsHere) {
-    const debit = accounts.get(leg.debit.id) as LockedAccount;
-    debit.preparedDebitMinorUnits -= leg.amountMinorUnits;
-    debit.touched = true;
-  }
-  if (leg.creditIsHere) {
-    const credit = accounts.get(leg.credit.id) as LockedAccount;
-    credit.preparedCreditMinorUnits -= leg.amountMinorUnits;
-    credit.touched = true;
-  }
+function unreserve({ debit, credit, amountMinorUnits }: LocalPosting, { accounts }: Batch): void {
+  const [debited, credited] = [accounts.get(debit.id) as LockedAccount, accounts.get(credit.id) as LockedAccount];
+  debited.preparedDebitMinorUnits -= amountMinorUnits;
+  debited.touched = true;
+  credited.preparedCreditMinorUnits -= amountMinorUnits;
+  credited.touched = true;
 }
 
 function toLocalPosting(leg: RemoteLeg, transitOf: ReadonlyMap<string, AccountName>): LocalPosting {

@@ -130,9 +130,8 @@ async function resolveTransfer(
   if (asked.kind !== "done" || asked.answer.kind !== "decision") return;
   const { committed } = asked.answer;
   ctx.log.info({ shard: handle.shard.number, transfer: transferId, committed }, "a transfer was left half way");
-  const step = committed
-    ? postCommand(transferId, { ...part, transitOf: await transitOfLegs(ctx, handle, part.legs) })
-    : releaseCommand(transferId, part);
+  const prepared = { ...part, transitOf: await transitOfLegs(ctx, handle, part.legs) };
+  const step = committed ? postCommand(transferId, prepared) : releaseCommand(transferId, prepared);
   const done = await run(handle, step);
   if (done.kind === "failed") ctx.log.error({ transfer: transferId, err: done.error }, "recovery failed");
 }
