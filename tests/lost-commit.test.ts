@@ -7,7 +7,17 @@ import { CaptureHoldRequest, Hold_State, Transfer_State } from "#proto/ledgermes
 import { holdRequest } from "#tests/holds.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { type LedgerProcess, startLedger } from "#tests/ledger-process.ts";
-import { ledger, newKey, openAccount, openFunded, readAccount, stackName, transferRequest } from "#tests/stack.ts";
+import {
+  eventually,
+  ledger,
+  newKey,
+  openAccount,
+  openFunded,
+  postgres,
+  readAccount,
+  stackName,
+  transferRequest,
+} from "#tests/stack.ts";
 
 /**
  * A ledger whose way to shard 1 leads through a proxy that can lose the answer to a commit: Postgres has committed, and the
@@ -18,10 +28,16 @@ const PROXY_PORT = 17_399;
 /** The simple query `commit` of the Postgres protocol: 'Q', length, text, NUL. */
 const COMMIT = Buffer.from("Q\0\0\0\x0bcommit\0", "latin1");
 
-type Fault = "none" | "lose the answer" | "lose the commit" | "refuse connections after the answer is lost";
+type Fault =
+  | "none"
+  | "lose the answer"
+  | "lose the commit"
+  | "refuse connections after the answer is lost"
+  | "refuse statements after the answer is lost";
 let fault: Fault = "none";
 let lost = 0;
 let refusing = false;
+const KEYS_FUNCTION = "read_known_keys(smallint[], text[], text[], text[])";
 let further: LedgerProcess;
 
 const proxy = createServer((client) => {
@@ -32,6 +48,7 @@ const proxy = createServer((client) => {
   const [shard] = stackEnvironment(stackName, "ledger").LEDGERMESH_SHARDS?.split(",") ?? [];
   const server = connect(Number(new URL(shard as string).port), "127.0.0.1");
   let dropAnswers = false;
+  let refuseStatements = false;
   const end = (one: Socket, other: Socket) => one.on("error", () => other.destroy()).on("close", () => other.destroy());
   end(client, server);
   end(server, client);
@@ -44,6 +61,7 @@ const proxy = createServer((client) => {
         return;
       }
       if (fault === "refuse connections after the answer is lost") refusing = true;
+      refuseStatements = fault === "refuse statements after the answer is lost";
       fault = "none";
       dropAnswers = true;
     }
@@ -52,7 +70,13 @@ const proxy = createServer((client) => {
   server.on("data", (bytes) => {
     if (!dropAnswers) client.write(bytes);
     // ReadyForQuery, not in a transaction: the commit is done.
-    else if (bytes.includes(Buffer.from("COMMIT\0Z\0\0\0\x05I", "latin1"))) client.destroy();
+    else if (bytes.includes(Buffer.from("COMMIT\0Z\0\0\0\x05I", "latin1"))) {
+      if (!refuseStatements) client.destroy();
+      else
+        void postgres(1)
+          .query(`alter function ledger.${KEYS_FUNCTION} rename to away`)
+          .then(() => client.destroy());
+    }
   });
 });
 
@@ -161,6 +185,23 @@ test("a hold, its capture and its void whose commits are lost, or their answers,
   }
   const { postedMinorUnits, heldMinorUnits } = await readAccount(payer.accountId);
   assert.deepEqual([postedMinorUnits, heldMinorUnits], [80n, 0n]);
+});
+
+test("when Postgres refuses the look-up after a lost answer, what was decided is not given back on other shards", async () => {
+  const [payer, payee] = [await openFunded(100n), await openAccount({}, 2)];
+  const request = transferRequest(payer.accountId, payee.accountId, 10n);
+  [fault, lost] = ["refuse statements after the answer is lost", 0];
+  const { response } = await call(further.client, further.client.createTransfer, request).finally(() =>
+    postgres(1).query(
+      `alter function ledger.${KEYS_FUNCTION.replace("read_known_keys", "away")} rename to read_known_keys`,
+    ),
+  );
+  assert.equal(lost, 1);
+  assert.equal(response.state, Transfer_State.PROCESSING);
+  await eventually(async () => (await readAccount(payee.accountId)).postedMinorUnits === 10n, "recovery posts it");
+  const again = await call(ledger, ledger.createTransfer, request);
+  assert.deepEqual([again.response.transferId, again.replayed], [response.transferId, true]);
+  await assertInvariants();
 });
 
 test("when the shard stays away after a lost answer the command is PROCESSING, and its id is the one that was made", async () => {

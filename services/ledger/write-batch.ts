@@ -99,7 +99,12 @@ async function writeHalves(
   commitLost: boolean,
   error: unknown,
 ): Promise<CommandOutcome[]> {
-  if (commands.length === 1) return [{ kind: "failed", error }];
+  if (commands.length === 1) {
+    if (!commitLost) return [{ kind: "failed", error }];
+    // "Failed" speaks of this try only: an earlier one may have committed, and what waits for it elsewhere must stay.
+    log.error({ shard: shard.number, err: error }, "Postgres refused a command whose commit was lost before");
+    return [{ kind: "unknown" }];
+  }
   log.error(
     { shard: shard.number, commands: commands.length, err: error },
     "Postgres refused a batch: writing its halves",
