@@ -4,7 +4,7 @@ import { FULL_WORKLOADS, runFullWorkloads } from "#bench/full-workloads.ts";
 import { GROWTH, runGrowth } from "#bench/growth-workloads.ts";
 import type { Harness } from "#bench/harness.ts";
 import { LEDGER_WORKLOADS, runLedgerWorkloads } from "#bench/ledger-workloads.ts";
-import { openLoadClient } from "#bench/load-client.ts";
+import { type LoadClient, openLoadClient } from "#bench/load-client.ts";
 import { describeMachine } from "#bench/machine.ts";
 import { measureFreshStart } from "#bench/measure-fresh-start.ts";
 import { OVERLOAD, runOverload } from "#bench/overload-workloads.ts";
@@ -73,44 +73,61 @@ async function main(): Promise<number> {
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => stopping.abort());
   const { signal } = stopping;
 
-  const wanted = (workload: string) => only.includes(workload);
+  const results: Results = { rows: [], clients: undefined, others: 0 };
+  let failed = false;
   try {
-    const client = await openLoadClient(signal, say);
-    let others = 0;
-    const sawProcessors = (used: ProcessorsUsed) => {
-      say(`    processors: ${used.map(([part, processors]) => `${part} ${processors.toFixed(2)}`).join(", ")}`);
-      others = Math.max(others, processorsOfOthers(used));
-    };
-    const harness = (): Harness => ({
-      stack: endpoints("bench"),
-      client,
-      seconds,
-      rounds,
-      wanted,
-      say,
-      sawProcessors,
-      signal,
-    });
-    const rows: Row[] = [];
-    if (LEDGER_WORKLOADS.some(wanted)) {
-      rows.push(...(await onStack(NOT_FOR_THE_LEDGER, signal, () => runLedgerWorkloads(harness()))));
-    }
-    if (wanted(OVERLOAD)) rows.push(...(await onStack(WITHOUT_GATEWAY, signal, () => runOverload(harness()))));
-    if (wanted(GROWTH)) rows.push(...(await onStack(WITHOUT_GATEWAY, signal, () => runGrowth(harness(), entries))));
-    if (FULL_WORKLOADS.some(wanted)) rows.push(...(await onStack([], signal, () => runFullWorkloads(harness()))));
-    if (wanted(FRESH_START)) rows.push(...(await runFreshStart(signal)));
-    const machine = describeMachine();
-    if (others > DISTURBED_FROM_PROCESSORS) {
-      machine.push(`DISTURBED: other programs took up to ${others.toFixed(1)} processors: these figures do not count`);
-    }
-    if (args.json) process.stdout.write(`${JSON.stringify({ machine, clients: client.names, rows }, undefined, 2)}\n`);
-    else process.stdout.write(`\n${machine.join("\n")}\n\n${formatTable(rows)}\n`);
-    return args.strict && rows.some(({ met }) => met === false) ? 1 : 0;
+    await measureAll(only, { seconds, rounds, entries }, results, signal);
   } catch (error) {
+    failed = true;
     if (signal.aborted) say("interrupted");
     else say(`the bench failed: ${error instanceof Error ? error.stack : error}`);
-    return 1;
   }
+  // What was measured before a failure took minutes, and stays true.
+  if (results.rows.length > 0) print(results);
+  return failed || (args.strict && results.rows.some(({ met }) => met === false)) ? 1 : 0;
+}
+
+/** What is known so far. */
+interface Results {
+  readonly rows: Row[];
+  clients: LoadClient["names"] | undefined;
+  /** The most processors that other programs took during a measurement. */
+  others: number;
+}
+
+async function measureAll(
+  only: readonly string[],
+  { seconds, rounds, entries }: { seconds: number; rounds: number; entries: number },
+  results: Results,
+  signal: AbortSignal,
+): Promise<void> {
+  const wanted = (workload: string) => only.includes(workload);
+  const client = await openLoadClient(signal, say);
+  results.clients = client.names;
+  const sawProcessors = (used: ProcessorsUsed) => {
+    say(`    processors: ${used.map(([part, processors]) => `${part} ${processors.toFixed(2)}`).join(", ")}`);
+    results.others = Math.max(results.others, processorsOfOthers(used));
+  };
+  const run = async (without: readonly PartName[], work: (harness: Harness) => Promise<Row[]>) => {
+    const rows = await onStack(without, signal, () =>
+      work({ stack: endpoints("bench"), client, seconds, rounds, wanted, say, sawProcessors, signal }),
+    );
+    results.rows.push(...rows);
+  };
+  if (LEDGER_WORKLOADS.some(wanted)) await run(NOT_FOR_THE_LEDGER, runLedgerWorkloads);
+  if (wanted(OVERLOAD)) await run(WITHOUT_GATEWAY, runOverload);
+  if (wanted(GROWTH)) await run(WITHOUT_GATEWAY, (harness) => runGrowth(harness, entries));
+  if (FULL_WORKLOADS.some(wanted)) await run([], runFullWorkloads);
+  if (wanted(FRESH_START)) results.rows.push(...(await runFreshStart(signal)));
+}
+
+function print({ rows, clients, others }: Results): void {
+  const machine = describeMachine();
+  if (others > DISTURBED_FROM_PROCESSORS) {
+    machine.push(`DISTURBED: other programs took up to ${others.toFixed(1)} processors: these figures do not count`);
+  }
+  if (args.json) process.stdout.write(`${JSON.stringify({ machine, clients, rows }, undefined, 2)}\n`);
+  else process.stdout.write(`\n${machine.join("\n")}\n\n${formatTable(rows)}\n`);
 }
 
 async function runFreshStart(signal: AbortSignal): Promise<Row[]> {
