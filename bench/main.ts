@@ -16,7 +16,7 @@ const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
 const FRESH_START = "fresh-start";
 /** Only when asked for. */
 const MORE_WORKLOADS = [OVERLOAD, GROWTH, FRESH_START];
-const DEFAULT_SECONDS = 8;
+const DEFAULT_SECONDS = 6;
 const DEFAULT_ROUNDS = 3;
 const DEFAULT_ENTRIES = 10_000_000;
 /** What other programs may take of the machine without being mentioned. */
