@@ -174,6 +174,50 @@ test("a client that goes away leaves nothing behind", async () => {
   assert.equal((await getAccount("acct_1")).response.accountId, "acct_1");
 });
 
+test("calls whose clients went away count until their handlers are done", async () => {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  handle = async (accountId) => {
+    await released;
+    return account(accountId);
+  };
+  const before = calls;
+  const other = connect(`http://127.0.0.1:${server.port}`);
+  other.on("error", () => {});
+  for (let count = 0; count < 1_000; count += 1) {
+    const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
+    stream.on("error", () => {});
+    stream.end(frame("acct_1"));
+  }
+  await until(() => calls === before + 1_000);
+  other.destroy();
+  await new Promise((resolve) => other.once("close", resolve));
+  for (let tries = 0; tries < 10; tries += 1) {
+    await assert.rejects(getAccount("acct_1"), { code: 8, reason: "TOO_MANY_CALLS" });
+  }
+  release();
+  handle = (accountId) => Promise.resolve(account(accountId));
+  await until(async () => (await getAccount("acct_1").catch(() => undefined)) !== undefined);
+});
+
+test("many large requests at once are refused beyond a bound of all of them, and others are served after it", async () => {
+  const other = connect(`http://127.0.0.1:${server.port}`, { maxSessionMemory: 1_000 });
+  const chunk = Buffer.alloc(4 * 1024 * 1024);
+  const codes: unknown[] = [];
+  const streams = Array.from({ length: 40 }, () => {
+    const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
+    stream.on("error", () => {});
+    stream.on("response", (headers) => codes.push(headers["grpc-status"]));
+    // Without an end: all of them are being received at once.
+    stream.write(chunk);
+    return stream;
+  });
+  await until(() => codes.length > 0);
+  assert.deepEqual(new Set(codes), new Set(["8"]));
+  for (const stream of streams) stream.close();
+  await until(async () => (await getAccount("acct_1").catch(() => undefined)) !== undefined);
+  other.destroy();
+});
+
 test("a stopping server ends what is under way and takes nothing new", async () => {
   const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
   const { promise: released, resolve: release } = Promise.withResolvers<void>();
@@ -200,9 +244,9 @@ test("a stopping server ends what is under way and takes nothing new", async () 
   });
 });
 
-async function until(condition: () => boolean): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 20_000;
-  while (!condition()) {
+  while (!(await condition())) {
     assert.ok(performance.now() < deadline, "it did not come about");
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -260,7 +260,7 @@ function methodsOf({
 
 /** Counts what is under way, and ends what takes too long to arrive. */
 class CallsUnderWay {
-  /** Accepted and not yet answered. */
+  /** Accepted, and not yet answered and gone: a client that goes away does not end the work on its call. */
   count = 0;
   receivingBytes = 0;
   readonly #receiving = new Map<ServerHttp2Stream, number>();
@@ -275,10 +275,8 @@ class CallsUnderWay {
     this.#receiving.delete(stream);
   }
 
-  /** However it ended: `bytes` are those of a body that never ended. */
-  ended(stream: ServerHttp2Stream, bytes: number): void {
+  ended(): void {
     this.count -= 1;
-    this.received(stream, bytes);
   }
 
   endSlow(): void {
@@ -344,42 +342,62 @@ function tooManyCalls(count: number): Refusal {
 }
 
 /** Collects the one message of a unary call. */
-function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message: Buffer) => void): void {
+function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message: Buffer) => Promise<void>): void {
   const chunks: Buffer[] = [];
   let size = 0;
+  let isRefused = false;
+  let answered: Promise<void> | undefined;
+  const refuse = () => {
+    isRefused = true;
+    calls.received(stream, size);
+    size = 0;
+    chunks.length = 0;
+  };
   stream.on("data", (chunk: Buffer) => {
-    if (size > MAX_REQUEST_BYTES + FRAME_HEADER_BYTES) return;
+    if (isRefused) return;
     chunks.push(chunk);
     size += chunk.length;
     calls.receivingBytes += chunk.length;
-    if (size <= MAX_REQUEST_BYTES + FRAME_HEADER_BYTES) return;
-    end(stream, status.RESOURCE_EXHAUSTED, `The request is larger than ${MAX_REQUEST_BYTES} bytes.`);
-    chunks.length = 0;
+    if (size > MAX_REQUEST_BYTES + FRAME_HEADER_BYTES) {
+      end(stream, status.RESOURCE_EXHAUSTED, `The request is larger than ${MAX_REQUEST_BYTES} bytes.`);
+      refuse();
+    } else if (calls.receivingBytes > MAX_RECEIVING_BYTES) {
+      // All of them were taken by their headers, when nobody knew how long they are.
+      refusedCalls.inc();
+      endRefused(stream, tooManyCalls(calls.count), undefined);
+      refuse();
+    }
   });
-  stream.once("close", () => calls.ended(stream, size));
+  stream.once("close", () => {
+    // Of a body that never ended.
+    calls.received(stream, size);
+    if (answered === undefined) calls.ended();
+    else void answered.then(() => calls.ended());
+  });
   stream.once("end", () => {
     calls.received(stream, size);
     const [first] = chunks;
     const bytes = chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks);
     size = 0;
-    if (stream.headersSent || stream.destroyed) return;
+    if (stream.headersSent || isGone(stream)) return;
     if (bytes.length < FRAME_HEADER_BYTES || bytes.readUInt32BE(1) !== bytes.length - FRAME_HEADER_BYTES) {
       end(stream, status.INTERNAL, "The body is not one whole gRPC message.");
     } else if (bytes[0] !== 0) {
       end(stream, status.UNIMPLEMENTED, "Compressed messages are not supported.");
     } else {
-      then(bytes.subarray(FRAME_HEADER_BYTES));
+      answered = then(bytes.subarray(FRAME_HEADER_BYTES));
     }
   });
 }
 
-function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: Method, bytes: Buffer): void {
+/** Resolves when the handler is done, whether the client still waits for it or not. */
+function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: Method, bytes: Buffer): Promise<void> {
   let request: unknown;
   try {
     request = method.decode(bytes);
   } catch {
     end(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
-    return;
+    return Promise.resolve();
   }
   let answerHeaders: OutgoingHttpHeaders | undefined;
   const call: Call = {
@@ -396,7 +414,7 @@ function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method:
       answerHeaders["idempotent-replayed"] = "true";
     },
   };
-  method
+  return method
     .answer(request, call)
     .then(
       (response) => respond(stream, method.encode(response), answerHeaders ?? GRPC_HEADERS),
@@ -424,7 +442,7 @@ function respond(stream: ServerHttp2Stream, message: Buffer, headers: OutgoingHt
     return;
   }
   // The client has gone away; what was done is done, and its next try finds it.
-  if (stream.destroyed) return;
+  if (isGone(stream)) return;
   const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + message.length);
   frame[0] = 0;
   frame.writeUInt32BE(message.length, 1);
@@ -443,6 +461,11 @@ const GRPC_HEADERS: OutgoingHttpHeaders = {
 const OK_TRAILERS: OutgoingHttpHeaders = { "grpc-status": "0" };
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
 
+/** A stream that the client has reset is closed, and destroyed only when its body was read: to answer it in between throws. */
+function isGone(stream: ServerHttp2Stream): boolean {
+  return stream.closed || stream.destroyed;
+}
+
 /** A refusal as trailers; behind headers of its own when there are some, since clients tell the two apart. */
 function endRefused(stream: ServerHttp2Stream, refusal: Refusal, headers: OutgoingHttpHeaders | undefined): void {
   const details = Buffer.from(Status.encode(refusalToStatus(refusal)).finish())
@@ -459,7 +482,7 @@ function end(
   more: OutgoingHttpHeaders = {},
   headers?: OutgoingHttpHeaders,
 ): void {
-  if (stream.destroyed || stream.headersSent) return;
+  if (isGone(stream) || stream.headersSent) return;
   const trailers = { "grpc-status": String(code), "grpc-message": percentEncode(message), ...more };
   if (headers === undefined) {
     stream.respond({ ...GRPC_HEADERS, ...trailers }, { endStream: true });
