@@ -72,7 +72,7 @@ async function resolveLegs(ctx: Context, handle: ShardHandle): Promise<number> {
                from (select transfer_id, prepared_at as since from ledger.remote_legs where state = 'PREPARED'
                      union select transfer_id, reserved_at from ledger.quotes where state = 'RESERVED') w
               where since < now() - make_interval(secs => $1) and (since, transfer_id) > ($2, $3)
-              order by since, transfer_id limit $4`,
+              order by w.since, transfer_id limit $4`,
       values: [AGE_MS / 1000, ...after, PAGE_TRANSFERS],
       rowMode: "array",
     });
