@@ -240,7 +240,7 @@ async function checkOwnRecords(reader: ShardReader, notebook: Notebook): Promise
       select 'ROOM_WRONG', json_build_object('account_id', a.account_id), coalesce(l.debits, 0) || ' and ' || coalesce(l.credits, 0),
              a.prepared_debit_minor_units || ' and ' || a.prepared_credit_minor_units
         from ledger.accounts a
-        left join (select account_id, sum(debit) as debits, sum(credit) as credits
+        left join (select side.account_id, sum(debit) as debits, sum(credit) as credits
                      from ledger.remote_legs l
                      left join ledger.accounts transit on transit.reference = 'system:transit' and transit.currency = l.currency
                     -- The side that is not here is the transit account's.
