@@ -117,7 +117,7 @@ const funding: fc.Arbitrary<PostingStep> = fc.record({
   debit: systemName,
   credit: account,
   amount: fc.oneof(
-    { weight: 40, arbitrary: fc.record({ minorUnits: fc.bigInt(1n, 1_000n) }) },
+    { weight: 16, arbitrary: fc.record({ minorUnits: fc.bigInt(1n, 1_000n) }) },
     fc.record({ room: fc.bigInt(-1n, 1n) }),
   ),
   currency: fc.constant(undefined),
