@@ -27,8 +27,8 @@ export const mutations: readonly Mutation[] = [
       },
       {
         file: `${LEDGER}/evaluate-legs.ts`,
-        from: `    unreserve(leg, batch);\n    // The room was kept`,
-        to: `    if (leg.state === "PREPARED") unreserve(leg, batch);\n    // The room was kept`,
+        from: `    unreserve(posting, batch);\n    // The room was kept`,
+        to: `    if (leg.state === "PREPARED") unreserve(posting, batch);\n    // The room was kept`,
       },
     ],
   },
@@ -125,7 +125,7 @@ export const mutations: readonly Mutation[] = [
       },
       {
         file: `${LEDGER}/evaluate-legs.ts`,
-        from: "    credit.preparedCreditMinorUnits -= leg.amountMinorUnits;\n",
+        from: "  credited.preparedCreditMinorUnits -= amountMinorUnits;\n",
         to: "",
       },
     ],
