@@ -49,8 +49,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/recover.ts`,
-        from: "  const step = committed\n",
-        to: "  const step = committed && legs.length > 100\n",
+        from: "  const step = committed ? ",
+        to: "  const step = committed && part.legs.length > 100 ? ",
       },
     ],
   },
@@ -60,8 +60,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/recover.ts`,
-        from: "  const step = committed\n",
-        to: "  const step = committed || legs.length > 0\n",
+        from: "  const step = committed ? ",
+        to: "  const step = committed || part.legs.length > 0 ? ",
       },
     ],
   },
