@@ -11,6 +11,7 @@ import {
   type Transfer,
   Transfer_State,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { holdUpPosting } from "#tests/hold-up-posting.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import { startLedger } from "#tests/ledger-process.ts";
 import {
@@ -343,17 +344,13 @@ test("a ledger that is killed right after the commit of a group has made all of 
   await results([pay(payer, second, 1n), pay(payer, third, 1n)]);
   const further = await startLedger(FURTHER_GRPC_PORT);
   const items = inGroup("g", pay(payer, second, 10n), pay(payer, near, 20n), pay(payer, third, 30n));
-  const holdingUp = await postgres(2).connect();
+  const { answer, letGo } = await holdUpPosting(payer, second, () => batch(items, further.client));
   try {
-    await holdingUp.query("begin");
-    await holdingUp.query("select from ledger.accounts where reference = 'system:transit' for update");
-    const answer = batch(items, further.client);
     await eventually(async () => (await posted(payer)) === 38n, "the group is decided");
     further.signal("SIGKILL");
     await assert.rejects(answer, { code: 14 });
   } finally {
-    await holdingUp.query("rollback");
-    holdingUp.release();
+    await letGo();
   }
   await eventually(async () => (await posted(second)) === 11n && (await posted(third)) === 31n, "the legs are posted");
   const again = await results(items);

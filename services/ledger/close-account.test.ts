@@ -9,6 +9,7 @@ import {
   CreateAccountRequest,
   Transfer_State,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { holdUpPosting } from "#tests/hold-up-posting.ts";
 import { hold, voidHold } from "#tests/holds.ts";
 import { assertInvariants } from "#tests/invariants.ts";
 import {
@@ -76,21 +77,15 @@ test("an account with money, or overdrawn, is not closed and is told how much it
 test("a payer whose money is still on its way to another shard may be closed: what is open of it is not the payer's", async () => {
   const [payer, payee] = [await openFunded(11n), await openAccount({}, 2)];
   await transfer(payer.accountId, payee.accountId, 1n);
-  const holdingUp = await postgres(2).connect();
-  let made: ReturnType<typeof transfer>;
+  const { answer, letGo } = await holdUpPosting(payer, payee, () => transfer(payer.accountId, payee.accountId, 10n));
   try {
-    // A leg is prepared without the transit account, and posted with it.
-    await holdingUp.query("begin");
-    await holdingUp.query("select from ledger.accounts where reference = 'system:transit' for update");
-    made = transfer(payer.accountId, payee.accountId, 10n);
     await eventually(async () => (await readAccount(payer.accountId)).postedMinorUnits === 0n, "it is decided");
     assert.equal((await setStatus("close", payer.accountId)).response.status, Account_Status.CLOSED);
     assert.equal((await readAccount(payee.accountId)).postedMinorUnits, 1n);
   } finally {
-    await holdingUp.query("rollback");
-    holdingUp.release();
+    await letGo();
   }
-  assert.equal((await made).response.state, Transfer_State.POSTED);
+  assert.equal((await answer).response.state, Transfer_State.POSTED);
   await eventually(async () => (await readAccount(payee.accountId)).postedMinorUnits === 11n, "the money has arrived");
 });
 
