@@ -21,6 +21,8 @@ export interface ShardReader {
   readonly signal: AbortSignal;
   /** Runs a statement; waits a little and tries again when a lock cannot be had or the connection was lost. */
   readonly ask: <Row extends QueryResultRow>(query: QueryConfig) => Promise<Row[]>;
+  /** The same, for rows that are many: each an array, in the order of the columns. */
+  readonly askMany: <Row extends unknown[]>(query: QueryConfig) => Promise<Row[]>;
   readonly close: () => Promise<void>;
 }
 
@@ -54,18 +56,26 @@ export function openShardReader(connectionString: string, shard: number, signal:
   });
   // What a lost connection breaks off says so itself.
   db.on("error", () => {});
-  async function ask<Row extends QueryResultRow>(query: QueryConfig): Promise<Row[]> {
+  async function patiently<Result>(query: () => Promise<Result>): Promise<Result> {
     for (let tries = 1; ; tries += 1) {
       if (signal.aborted) throw new Interrupted("Stopped.");
       try {
-        return (await db.query<Row>(query)).rows;
+        return await query();
       } catch (error) {
         if (tries === MAX_TRIES || !isPassing(error)) throw error;
         await sleep(PAUSE_MS);
       }
     }
   }
-  return { shard, db, signal, ask, close: () => db.end() };
+  return {
+    shard,
+    db,
+    signal,
+    ask: async <Row extends QueryResultRow>(query: QueryConfig) => (await patiently(() => db.query<Row>(query))).rows,
+    askMany: async <Row extends unknown[]>(query: QueryConfig) =>
+      (await patiently(() => db.query<Row>({ ...query, rowMode: "array" }))).rows,
+    close: () => db.end(),
+  };
 }
 
 function isPassing(error: unknown): boolean {

@@ -7,16 +7,22 @@ import type { Notebook } from "#cli/check-findings.ts";
  * whose key is gone before its time. Key and effect are of one commit, and one statement sees both or neither.
  */
 
-/** Keys expire oldest first; a sweep may leave single ones behind for a while. */
+/** The shortest retention there is. Keys expire oldest first, and a sweep may leave single ones behind for a while. */
 const EXPIRY_MARGIN = "interval '1 day'";
+
+/** Those of unfinished transfers stay, however old they are. */
+const OLDEST_KEY = `
+  select created_at from ledger.idempotency_keys k
+   where not exists (select from ledger.decisions d where d.transfer_id = k.resource_id and d.state = 'COMMITTED')
+   order by created_at limit 1`;
 
 /** @param rows about how many keys there are */
 export async function checkKeys(reader: ShardReader, notebook: Notebook, rows: number): Promise<void> {
   const [counts] = await reader.ask<{ keys: string; keys_since: string | null }>({
-    // What is younger than the shortest retention (services/ledger/expire-keys.sql), or than the oldest keys, has its key.
+    // What is younger than the shortest retention (services/ledger/expire-keys.sql), or than the oldest key, has its key.
     text: `select (select count(*) from ledger.idempotency_keys) as keys,
-                  to_char(least(now() - ${EXPIRY_MARGIN}, (select min(created_at) + ${EXPIRY_MARGIN} from ledger.idempotency_keys))
-                          at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as keys_since`,
+                  to_char(least(now() - ${EXPIRY_MARGIN}, (${OLDEST_KEY}) + ${EXPIRY_MARGIN}) at time zone 'UTC',
+                          'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as keys_since`,
   });
   notebook.looked("keys", Number(counts?.keys ?? 0));
   const since = lowestUuidOf(counts?.keys_since ?? null);

@@ -5,7 +5,7 @@ import type { Notebook } from "#cli/check-findings.ts";
 import { Interrupted } from "#cli/patience.ts";
 import { ageOfFirstEventAfterMs, readEventPages } from "#cli/read-log.ts";
 import type { StoredEvent } from "#lib/events.ts";
-import { BUCKET_COUNT, bucketOfUuid, idToUuid, parseId, uuidToId } from "#lib/ids.ts";
+import { BUCKET_COUNT, bucketOfUuid, parseId, uuidToId } from "#lib/ids.ts";
 import { type BucketMap, shardOfBucket } from "#lib/shards.ts";
 import { plainArray } from "#lib/sql-arrays.ts";
 
@@ -110,18 +110,23 @@ export interface PostingSides {
   readonly currency: string;
 }
 
+/** The JSON columns as their text. */
 export interface TransferRow extends QueryResultRow {
   readonly transfer_id: string;
+  readonly state: string;
   readonly type: string;
   readonly memo: string;
-  readonly metadata: Record<string, string>;
-  readonly postings: [string, string, string, string][];
-  readonly balances: [string, string, string, string][];
+  readonly metadata: string;
+  readonly postings: string;
+  readonly balances: string;
+  readonly links: string | null;
+  readonly event_number: string;
   readonly post_time_ms: number;
   readonly effective_time_ms: number;
-  readonly links: Record<string, unknown> | null;
-  readonly event_number: string;
 }
+
+/** [debit, credit, amount, currency] of each. */
+export type PostingColumns = [string, string, string, string][];
 
 export interface LegRow extends QueryResultRow {
   readonly transfer_id: string;
@@ -135,26 +140,26 @@ export interface LegRow extends QueryResultRow {
   readonly type: string;
   readonly memo: string;
   readonly state: string;
-  readonly balances: [string, string, string, string][] | null;
+  readonly balances: string | null;
   readonly event_number: string | null;
 }
 
 export const LEG_SQL = `
   select transfer_id, posting_index, debit_account_id, credit_account_id, debit_is_here, credit_is_here,
-         amount_minor_units as amount, currency, type, memo, state, balances, event_number
+         amount_minor_units as amount, currency, type, memo, state, balances::text, event_number
     from ledger.remote_legs where transfer_id = any ($1) order by transfer_id, posting_index`;
 
-interface EntryRow extends QueryResultRow {
-  readonly account_id: string;
-  readonly sequence: string;
-  readonly transfer_id: string;
-  readonly posting_index: number;
-  readonly amount: string;
-  readonly balance_after: string;
-  readonly currency: string;
-  readonly counterparty: string;
-  readonly effective_time_ms: number;
-}
+type EntryRow = [
+  accountUuid: string,
+  sequence: string,
+  transferUuid: string,
+  postingIndex: number,
+  amount: string,
+  balanceAfter: string,
+  currency: string,
+  counterpartyUuid: string,
+  effectiveTimeMs: number,
+];
 
 /** The parts of an event's payload that are looked at. */
 interface Payload {
@@ -193,14 +198,23 @@ interface ToldEntry {
   readonly posting_index: number;
 }
 
-interface Told {
+interface ToldId {
   readonly event: StoredEvent;
+  /** Of what it is about. */
   readonly uuid: string;
+}
+
+interface Told extends ToldId {
   readonly payload: Payload;
 }
 
 /** Of the others only the numbers count. */
-const LOOKED_AT: ReadonlySet<string> = new Set(["account_created", "transfer_posted", "transfer_leg_posted"]);
+const LOOKED_AT: ReadonlySet<string> = new Set([
+  "account_created",
+  "transfer_posted",
+  "transfer_leg_posted",
+  "transfer_reversed",
+]);
 
 /**
  * Walks the log up to the cut.
@@ -217,6 +231,7 @@ export async function walkLog(
 ): Promise<void> {
   const uuidOf = uuidCache();
   const transitOf = new Map(cut.transit.map(({ currency, uuid }) => [currency, uuid]));
+  const transitIds = new Set(cut.transit.map(({ uuid }) => uuidToId("acct", uuid)));
   let next = 1n;
   let entries = 0;
   for await (const events of readEventPages(reader.db, cut.lastEvent)) {
@@ -250,18 +265,21 @@ export async function walkLog(
   async function lookUp(events: readonly StoredEvent[]): Promise<LogPage> {
     const transfers: Told[] = [];
     const legs: Told[] = [];
-    const accounts: { event: StoredEvent; uuid: string }[] = [];
+    const accounts: ToldId[] = [];
+    const reversed: ToldId[] = [];
     for (const event of events) {
       if (!LOOKED_AT.has(event.type)) continue;
       const uuid = parseId(event.aggregateId)?.uuid;
-      const payload = uuid === undefined ? undefined : parsePayload(event);
-      if (uuid === undefined || payload === undefined) {
-        noteEvent("EVENT_UNREADABLE", event.number, "ids and JSON", event.aggregateId);
-      } else if (event.type === "account_created") accounts.push({ event, uuid });
-      else (event.type === "transfer_posted" ? transfers : legs).push({ event, uuid, payload });
+      const isTold = event.type === "transfer_posted" || event.type === "transfer_leg_posted";
+      const payload = isTold ? parsePayload(event) : undefined;
+      if (uuid === undefined || (isTold && payload === undefined))
+        noteEvent("EVENT_UNREADABLE", event.number, "an id, and a payload that can be read", event.aggregateId);
+      else if (payload !== undefined)
+        (event.type === "transfer_posted" ? transfers : legs).push({ event, uuid, payload });
+      else (event.type === "account_created" ? accounts : reversed).push({ event, uuid });
     }
     const [transferRows, legRows, entryRows, accountRows] = await Promise.all([
-      readTransfers(reader, transfers),
+      readTransfers(reader, [...transfers, ...reversed]),
       readLegs(reader, legs),
       readEntries(reader, [...transfers, ...legs], uuidOf),
       readOpenings(reader, accounts),
@@ -275,6 +293,12 @@ export async function walkLog(
         expected: "an account that was opened by it",
         found: "none",
       });
+    }
+    for (const { event, uuid } of reversed) {
+      const found = transferRows.get(uuid)?.state ?? "no transfer";
+      if (found === "REVERSED") continue;
+      const ids = { event_number: event.number.toString(), transfer_id: event.aggregateId };
+      notebook.found({ reason: "EVENT_WITHOUT_REVERSAL", ids, expected: "REVERSED", found });
     }
     const toldTransfers = transfers.flatMap((told) => checkTransfer(told, transferRows.get(told.uuid), entryRows));
     const toldLegs = legs.flatMap((told) => checkLegs(told, legRows.get(told.uuid) ?? [], entryRows));
@@ -290,20 +314,19 @@ export async function walkLog(
       checkEntries(told, undefined, entryRows);
       return [];
     }
-    const fields: [string, unknown, unknown][] = [
+    compare("TRANSFER_DIFFERS", ids, [
       ["event_number", event.number.toString(), row.event_number],
       ["transfer_id", event.aggregateId, payload.transfer_id],
       ["type", payload.type, row.type],
       ["memo", payload.memo, row.memo],
-      ["metadata", payload.metadata ?? {}, row.metadata],
+      ["metadata", JSON.stringify(payload.metadata ?? {}), row.metadata],
       ["post_time", Date.parse(payload.post_time), row.post_time_ms],
       ["effective_time", Date.parse(payload.effective_time), row.effective_time_ms],
       ["links", linksOf(payload), row.links],
-      ["postings", payload.postings?.map(postingColumn), row.postings],
-      ["balances", balancesOf(payload, new Set(cut.transit.map(({ uuid: transit }) => transit))), row.balances],
-    ];
-    compare("TRANSFER_DIFFERS", ids, fields);
-    const postings = row.postings.map(([debit, credit, amount, currency]): PostingSides => {
+      ["postings", postingsOf(payload), row.postings],
+      ["balances", balancesOf(payload), row.balances],
+    ]);
+    const postings = parsePostings(row.postings).map(([debit, credit, amount, currency]): PostingSides => {
       const [debitUuid, creditUuid] = [uuidOf(debit), uuidOf(credit)];
       return {
         debitUuid,
@@ -335,7 +358,7 @@ export async function walkLog(
         ["event_number", event.number.toString(), row.event_number],
         ["type", payload.type, row.type],
         ["memo", payload.memo, row.memo],
-        ["balances", balancesOf(payload, new Set(cut.transit.map(({ uuid: transit }) => transit))), row.balances],
+        ["balances", balancesOf(payload), row.balances],
       ]);
     }
     const expected = rows.flatMap((row) =>
@@ -382,40 +405,39 @@ export async function walkLog(
         `${entry.posting_index} ${uuidOf(entry.account_id)} ${entry.amount_minor_units} ${entry.currency} ${uuidOf(entry.counterparty_account_id)}`,
     );
     const transferIds = { event_number: event.number.toString(), transfer_id: event.aggregateId };
-    if (expected !== undefined && told.join(", ") !== expected.join(", ")) {
-      notebook.found({
-        reason: "ENTRIES_UNLIKE_POSTINGS",
-        ids: transferIds,
-        expected: expected.join(", "),
-        found: told.join(", "),
-      });
+    const [expectedText, toldText] = [expected?.join(", "), told.join(", ")];
+    if (expectedText !== undefined && toldText !== expectedText) {
+      notebook.found({ reason: "ENTRIES_UNLIKE_POSTINGS", ids: transferIds, expected: expectedText, found: toldText });
     }
     const effectiveTimeMs = Date.parse(payload.effective_time);
     for (const entry of payload.entries) {
-      const ids = { ...transferIds, account_id: entry.account_id, sequence: entry.sequence };
+      const counterpartyUuid = uuidOf(entry.counterparty_account_id);
       const row = rows.get(`${uuidOf(entry.account_id)} ${entry.sequence}`);
+      const ids = () => ({ ...transferIds, account_id: entry.account_id, sequence: entry.sequence });
       if (row === undefined) {
-        notebook.found({ reason: "ENTRY_MISSING", ids, expected: `an entry at ${payload.post_time}`, found: "none" });
+        const expectedEntry = `an entry at ${payload.post_time}`;
+        notebook.found({ reason: "ENTRY_MISSING", ids: ids(), expected: expectedEntry, found: "none" });
         continue;
       }
+      const [, , transferUuid, index, amount, balanceAfter, currency, counterparty, effectiveMs] = row;
       if (
-        row.amount === entry.amount_minor_units &&
-        row.balance_after === entry.balance_after_minor_units &&
-        row.transfer_id === uuid &&
-        row.posting_index === entry.posting_index &&
-        row.currency === entry.currency &&
-        row.counterparty === uuidOf(entry.counterparty_account_id) &&
-        row.effective_time_ms === effectiveTimeMs
+        amount === entry.amount_minor_units &&
+        balanceAfter === entry.balance_after_minor_units &&
+        transferUuid === uuid &&
+        index === entry.posting_index &&
+        currency === entry.currency &&
+        counterparty === counterpartyUuid &&
+        effectiveMs === effectiveTimeMs
       )
         continue;
-      compare("ENTRY_DIFFERS", ids, [
-        ["amount_minor_units", entry.amount_minor_units, row.amount],
-        ["balance_after_minor_units", entry.balance_after_minor_units, row.balance_after],
-        ["transfer_id", uuid, row.transfer_id],
-        ["posting_index", entry.posting_index, row.posting_index],
-        ["currency", entry.currency, row.currency],
-        ["counterparty_account_id", entry.counterparty_account_id, uuidToId("acct", row.counterparty)],
-        ["effective_time", effectiveTimeMs, row.effective_time_ms],
+      compare("ENTRY_DIFFERS", ids(), [
+        ["amount_minor_units", entry.amount_minor_units, amount],
+        ["balance_after_minor_units", entry.balance_after_minor_units, balanceAfter],
+        ["transfer_id", event.aggregateId, uuidToId("xfer", transferUuid)],
+        ["posting_index", entry.posting_index, index],
+        ["currency", entry.currency, currency],
+        ["counterparty_account_id", entry.counterparty_account_id, uuidToId("acct", counterparty)],
+        ["effective_time", rfc3339(effectiveTimeMs), rfc3339(effectiveMs)],
       ]);
     }
   }
@@ -424,48 +446,79 @@ export async function walkLog(
   function compare(
     reason: string,
     ids: Readonly<Record<string, string>>,
-    fields: readonly [name: string, expected: unknown, found: unknown][],
+    fields: readonly [name: string, expected: string | number | null, found: string | number | null][],
   ): void {
     for (const [field, expected, found] of fields) {
-      if (expected === found) continue;
-      const [expectedText, foundText] = [JSON.stringify(expected), JSON.stringify(found)];
-      if (expectedText === foundText) continue;
-      notebook.found({
-        reason,
-        ids: { ...ids, field },
-        expected: expectedText ?? "nothing",
-        found: foundText ?? "nothing",
-      });
+      if (expected === found || sameJson(expected, found)) continue;
+      notebook.found({ reason, ids: { ...ids, field }, expected: String(expected), found: String(found) });
     }
   }
 
-  function balancesOf({ accounts }: Payload, transit: ReadonlySet<string>): [string, string, string, string][] {
-    return accounts
-      .filter(({ account_id }) => !transit.has(uuidOf(account_id)))
-      .map((account) => [account.account_id, account.posted_minor_units, account.held_minor_units, account.version]);
+  /** Column `balances` of transfers and legs: of all accounts here but transit. */
+  function balancesOf({ accounts }: Payload): string {
+    const rows = accounts
+      .filter(({ account_id }) => !transitIds.has(account_id))
+      .map((account) => {
+        const { account_id, posted_minor_units, held_minor_units, version } = account;
+        return `["${account_id}","${posted_minor_units}","${held_minor_units}","${version}"]`;
+      });
+    return `[${rows.join(",")}]`;
   }
 }
 
-function postingColumn(posting: NonNullable<Payload["postings"]>[number]): [string, string, string, string] {
-  return [posting.debit_account_id, posting.credit_account_id, posting.amount_minor_units, posting.currency];
+function postingsOf({ postings = [] }: Payload): string {
+  const rows = postings.map(({ debit_account_id, credit_account_id, amount_minor_units, currency }) => {
+    return `["${debit_account_id}","${credit_account_id}","${amount_minor_units}","${currency}"]`;
+  });
+  return `[${rows.join(",")}]`;
 }
 
-function linksOf({ hold_id, reverses_transfer_id, reverses_posting_indexes, quote_id }: Payload): object | null {
+function linksOf({ hold_id, reverses_transfer_id, reverses_posting_indexes, quote_id }: Payload): string | null {
   const links = { hold_id, reverses_transfer_id, reverses_posting_indexes, quote_id };
-  return Object.values(links).some((link) => link !== undefined) ? links : null;
+  return Object.values(links).some((link) => link !== undefined) ? JSON.stringify(links) : null;
 }
 
+/** Texts of JSON that differ in blanks only are the same. */
+function sameJson(one: string | number | null, other: string | number | null): boolean {
+  if (typeof one !== "string" || typeof other !== "string" || !/^[[{]/.test(other)) return false;
+  try {
+    return JSON.stringify(JSON.parse(one)) === JSON.stringify(JSON.parse(other));
+  } catch {
+    return false;
+  }
+}
+
+/** Column `postings`; none when it is not what a ledger writes. */
+export function parsePostings(column: string): PostingColumns {
+  try {
+    const postings: unknown = JSON.parse(column);
+    if (Array.isArray(postings) && postings.every((posting) => Array.isArray(posting) && posting.length === 4))
+      return postings;
+  } catch {}
+  return [];
+}
+
+const rfc3339 = (timeMs: number) => (Number.isNaN(timeMs) ? "no time" : new Date(timeMs).toISOString());
+
+/** Undefined when it is not what a ledger writes: nothing in it can be looked up then. */
 function parsePayload({ payload }: StoredEvent): Payload | undefined {
   try {
-    return JSON.parse(payload) as Payload;
+    const parsed = JSON.parse(payload) as Payload;
+    const isReadable =
+      Array.isArray(parsed.entries) &&
+      Array.isArray(parsed.accounts) &&
+      !Number.isNaN(Date.parse(parsed.post_time)) &&
+      parsed.entries.every(({ sequence }) => /^\d{1,18}$/.test(sequence));
+    return isReadable ? parsed : undefined;
   } catch {
     return undefined;
   }
 }
 
+/** By account and sequence. */
 type EntryRows = ReadonlyMap<string, EntryRow>;
 
-async function readTransfers(reader: ShardReader, told: readonly Told[]): Promise<ReadonlyMap<string, TransferRow>> {
+async function readTransfers(reader: ShardReader, told: readonly ToldId[]): Promise<ReadonlyMap<string, TransferRow>> {
   if (told.length === 0) return new Map();
   const rows = await reader.ask<TransferRow>({
     name: "check-transfers",
@@ -476,7 +529,7 @@ async function readTransfers(reader: ShardReader, told: readonly Told[]): Promis
 }
 
 export const TRANSFER_SQL = `
-  select transfer_id, type, memo, metadata, postings, balances, links, event_number,
+  select transfer_id, state, type, memo, metadata::text, postings::text, balances::text, links::text, event_number,
          (extract(epoch from post_time) * 1000)::double precision as post_time_ms,
          (extract(epoch from effective_time) * 1000)::double precision as effective_time_ms
     from ledger.transfers`;
@@ -487,7 +540,7 @@ async function readLegs(reader: ShardReader, told: readonly Told[]): Promise<Rea
   return Map.groupBy(await reader.ask<LegRow>({ name: "check-legs", text: LEG_SQL, values }), (row) => row.transfer_id);
 }
 
-/** The entries that the events tell of, along the primary key; by account and sequence. */
+/** The entries that the events tell of, along the primary key. */
 async function readEntries(
   reader: ShardReader,
   told: readonly Told[],
@@ -497,11 +550,11 @@ async function readEntries(
     payload.entries.map((entry) => ({ entry, postTime: payload.post_time })),
   );
   if (wanted.length === 0) return new Map();
-  const rows = await reader.ask<EntryRow>({
+  const rows = await reader.askMany<EntryRow>({
     name: "check-entries",
-    text: `select e.account_id, e.sequence, e.transfer_id, e.posting_index, e.amount_minor_units as amount,
-                  e.balance_after_minor_units as balance_after, e.currency, e.counterparty_account_id as counterparty,
-                  (extract(epoch from e.effective_time) * 1000)::double precision as effective_time_ms
+    text: `select e.account_id, e.sequence, e.transfer_id, e.posting_index, e.amount_minor_units,
+                  e.balance_after_minor_units, e.currency, e.counterparty_account_id,
+                  (extract(epoch from e.effective_time) * 1000)::double precision
              from unnest($1::uuid[], $2::timestamptz[], $3::bigint[]) w (account_id, post_time, sequence)
              join ledger.entries e using (account_id, post_time, sequence)`,
     values: [
@@ -510,14 +563,11 @@ async function readEntries(
       plainArray(wanted.map(({ entry }) => entry.sequence)),
     ],
   });
-  return new Map(rows.map((row) => [`${row.account_id} ${row.sequence}`, row]));
+  return new Map(rows.map((row) => [`${row[0]} ${row[1]}`, row]));
 }
 
 /** Which event opened each account. */
-async function readOpenings(
-  reader: ShardReader,
-  opened: readonly { readonly uuid: string }[],
-): Promise<ReadonlyMap<string, string>> {
+async function readOpenings(reader: ShardReader, opened: readonly ToldId[]): Promise<ReadonlyMap<string, string>> {
   if (opened.length === 0) return new Map();
   const rows = await reader.ask<{ account_id: string; open_event_number: string }>({
     name: "check-openings",
@@ -529,13 +579,16 @@ async function readOpenings(
 
 const MAX_CACHED_IDS = 20_000;
 
+/** Of what is no id: nothing has it. */
+const NO_UUID = "00000000-0000-0000-0000-000000000000";
+
 /** UUIDs of ids: the same accounts come again and again. */
 export function uuidCache(): (id: string) => string {
   const known = new Map<string, string>();
   return (id) => {
     let uuid = known.get(id);
     if (uuid === undefined) {
-      uuid = idToUuid(id);
+      uuid = parseId(id)?.uuid ?? NO_UUID;
       if (known.size >= MAX_CACHED_IDS) known.clear();
       known.set(id, uuid);
     }

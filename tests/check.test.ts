@@ -308,6 +308,16 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
     sql: `update ledger.events set payload = 'x' where ${eventOf(lunch)}`,
     found: [`1 7 EVENT_UNREADABLE`, `1 8 EVENT_ALTERED`],
   }),
+  "an altered transfer whose ids are no ids": ({ snack }) => ({
+    shard: 1,
+    sql: `update ledger.transfers set postings = replace(postings::text, 'acct_', 'acct-')::json where ${transferOf(snack)}`,
+    found: [`1 7 ENTRIES_UNLIKE_POSTINGS ${snack}`, `1 7 TRANSFER_DIFFERS ${snack} postings`],
+  }),
+  "an event about nothing": ({ lunch }) => ({
+    shard: 1,
+    sql: `update ledger.events set payload = '{}' where ${eventOf(lunch)}`,
+    found: [`1 7 EVENT_UNREADABLE`, `1 8 EVENT_ALTERED`],
+  }),
   "a doubled event": ({ lunch }) => ({
     shard: 1,
     sql: `insert into ledger.events select number, bucket, aggregate_id, aggregate_version, type, schema_version, payload,
@@ -487,13 +497,13 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
   "a transfer that does not know that it was taken back": ({ mistake }) => ({
     shard: 1,
     sql: `update ledger.transfers set state = 'POSTED', reversed_postings = null where ${transferOf(mistake)}`,
-    found: [`3 6 REVERSED_NOT_TOLD ${mistake} 0`],
+    found: [`1 7 EVENT_WITHOUT_REVERSAL ${mistake}`, `3 6 REVERSED_NOT_TOLD ${mistake} 0`],
   }),
   "a transfer in the wrong state": ({ mistake, lunch }) => ({
     shard: 1,
     sql: `update ledger.transfers set state = 'POSTED' where ${transferOf(mistake)};
           update ledger.transfers set state = 'REVERSED' where ${transferOf(lunch)}`,
-    found: [`1 6 STATE_WRONG ${lunch}`, `1 6 STATE_WRONG ${mistake}`],
+    found: [`1 6 STATE_WRONG ${lunch}`, `1 6 STATE_WRONG ${mistake}`, `1 7 EVENT_WITHOUT_REVERSAL ${mistake}`],
   }),
   "a transfer that was told a refund that never was": ({ lunch }) => ({
     shard: 1,
