@@ -44,8 +44,9 @@ async function findings(): Promise<string[]> {
   return (await run()).flatMap(({ shard, invariant, findings: found, impossible }) => [
     ...found.map(({ reason, ids }) => {
       const rest = Object.entries(ids).filter(([name]) => !UNKNOWN_IDS.has(name) && !name.endsWith("event_number"));
-      if (reason === "TRANSIT_WRONG") rest[0] = ["account_id", TRANSIT];
-      return [shard, invariant, reason, ...rest.map(([, id]) => id)].join(" ");
+      const isTransit = ids.account_id !== undefined && !Object.values(town).includes(ids.account_id);
+      const shown = rest.map(([name, id]) => (name === "account_id" && isTransit ? TRANSIT : id));
+      return [shard, invariant, reason, ...shown].join(" ");
     }),
     ...(impossible === undefined ? [] : [`${shard} ${invariant} impossible: ${impossible}`]),
   ]);
@@ -370,7 +371,12 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
   "a leg that was never posted": ({ carol, rent }) => ({
     shard: 2,
     sql: `update ledger.remote_legs set state = 'PREPARED' where ${transferOf(rent)}`,
-    found: [`1 4 LEG_NOT_POSTED ${rent} 2 0`, `2 4 ROOM_WRONG ${carol}`, `2 7 LEG_DIFFERS ${rent} 0 state`],
+    found: [
+      `1 4 LEG_NOT_POSTED ${rent} 2 0`,
+      `2 4 ROOM_WRONG ${carol}`,
+      `2 4 ROOM_WRONG ${TRANSIT}`,
+      `2 7 LEG_DIFFERS ${rent} 0 state`,
+    ],
   }),
   "a leg that was released after all": ({ rent }) => ({
     shard: 2,

@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { parseId } from "#lib/ids.ts";
 import { postgres, stack } from "#tests/stack.ts";
 
-/** What must hold on every shard at every instant (ARCHITECTURE.md, invariants 1 to 4). Throws what does not. */
+/**
+ * What must hold on every shard at every instant (ARCHITECTURE.md, invariants 1 to 4). Throws what does not. Quick SQL, for
+ * tests that ask often; `ledgermesh check` promises the same and more in other words, and walks along the whole log.
+ */
 export async function assertInvariants(): Promise<void> {
   for (const shard of stack.shards.keys()) {
     for (const [promise, sql] of Object.entries(OFFENDERS)) {
