@@ -283,7 +283,7 @@ class CallsUnderWay {
     const before = performance.now() - RECEIVE_TIMEOUT_MS;
     for (const [stream, sinceMs] of this.#receiving) {
       if (sinceMs > before) break;
-      end(stream, status.DEADLINE_EXCEEDED, "The request did not arrive in time.");
+      endWith(stream, status.DEADLINE_EXCEEDED, "The request did not arrive in time.");
       stream.close(constants.NGHTTP2_CANCEL);
     }
   }
@@ -309,7 +309,7 @@ function accept(
     refuseEarly(stream, status.UNIMPLEMENTED, `Compression by ${encoding} is not supported.`);
   } else if (calls.count >= MAX_CALLS_UNDER_WAY || calls.receivingBytes >= MAX_RECEIVING_BYTES) {
     refusedCalls.inc();
-    endRefused(stream, tooManyCalls(calls.count), undefined);
+    end(stream, TOO_MANY_CALLS);
     stream.resume();
   } else {
     calls.begin(stream);
@@ -327,18 +327,8 @@ function refuseByHeaders(headers: IncomingHttpHeaders): number | undefined {
 }
 
 function refuseEarly(stream: ServerHttp2Stream, code: number, message: string): void {
-  end(stream, code, message);
+  endWith(stream, code, message);
   stream.resume();
-}
-
-/** Nothing of the call was read: it may be repeated. */
-function tooManyCalls(count: number): Refusal {
-  return new Refusal(
-    "RESOURCE_EXHAUSTED",
-    "TOO_MANY_CALLS",
-    `${count} calls are under way already. Nothing has happened; try again.`,
-    { retryAfterMs: OVERLOAD_RETRY_AFTER_MS },
-  );
 }
 
 /** Collects the one message of a unary call. */
@@ -359,12 +349,12 @@ function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message
     size += chunk.length;
     calls.receivingBytes += chunk.length;
     if (size > MAX_REQUEST_BYTES + FRAME_HEADER_BYTES) {
-      end(stream, status.RESOURCE_EXHAUSTED, `The request is larger than ${MAX_REQUEST_BYTES} bytes.`);
+      endWith(stream, status.RESOURCE_EXHAUSTED, `The request is larger than ${MAX_REQUEST_BYTES} bytes.`);
       refuse();
     } else if (calls.receivingBytes > MAX_RECEIVING_BYTES) {
       // All of them were taken by their headers, when nobody knew how long they are.
       refusedCalls.inc();
-      endRefused(stream, tooManyCalls(calls.count), undefined);
+      end(stream, TOO_MANY_CALLS);
       refuse();
     }
   });
@@ -381,9 +371,9 @@ function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message
     size = 0;
     if (stream.headersSent || isGone(stream)) return;
     if (bytes.length < FRAME_HEADER_BYTES || bytes.readUInt32BE(1) !== bytes.length - FRAME_HEADER_BYTES) {
-      end(stream, status.INTERNAL, "The body is not one whole gRPC message.");
+      endWith(stream, status.INTERNAL, "The body is not one whole gRPC message.");
     } else if (bytes[0] !== 0) {
-      end(stream, status.UNIMPLEMENTED, "Compressed messages are not supported.");
+      endWith(stream, status.UNIMPLEMENTED, "Compressed messages are not supported.");
     } else {
       answered = then(bytes.subarray(FRAME_HEADER_BYTES));
     }
@@ -396,7 +386,7 @@ function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method:
   try {
     request = method.decode(bytes);
   } catch {
-    end(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
+    endWith(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
     return Promise.resolve();
   }
   let answerHeaders: OutgoingHttpHeaders | undefined;
@@ -438,7 +428,7 @@ function headerText(headers: IncomingHttpHeaders, name: string): string | undefi
 
 function respond(stream: ServerHttp2Stream, message: Buffer, headers: OutgoingHttpHeaders): void {
   if (message.length > MAX_RESPONSE_BYTES) {
-    end(stream, status.RESOURCE_EXHAUSTED, `The answer is larger than ${MAX_RESPONSE_BYTES} bytes: ask for less.`);
+    endWith(stream, status.RESOURCE_EXHAUSTED, `The answer is larger than ${MAX_RESPONSE_BYTES} bytes: ask for less.`);
     return;
   }
   // The client has gone away; what was done is done, and its next try finds it.
@@ -459,7 +449,9 @@ const GRPC_HEADERS: OutgoingHttpHeaders = {
 };
 
 const OK_TRAILERS: OutgoingHttpHeaders = { "grpc-status": "0" };
+/** gRPC has no use for a date. */
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false };
+const TRAILERS_ONLY = { endStream: true, sendDate: false };
 
 /** A stream that the client has reset is closed, and destroyed only when its body was read: to answer it in between throws. */
 function isGone(stream: ServerHttp2Stream): boolean {
@@ -468,24 +460,29 @@ function isGone(stream: ServerHttp2Stream): boolean {
 
 /** A refusal as trailers; behind headers of its own when there are some, since clients tell the two apart. */
 function endRefused(stream: ServerHttp2Stream, refusal: Refusal, headers: OutgoingHttpHeaders | undefined): void {
+  end(stream, refusalTrailers(refusal), headers);
+}
+
+function refusalTrailers(refusal: Refusal): OutgoingHttpHeaders {
   const details = Buffer.from(Status.encode(refusalToStatus(refusal)).finish())
     .toString("base64")
     .replaceAll("=", "");
-  end(stream, status[refusal.status], refusal.message, { "grpc-status-details-bin": details }, headers);
+  return { ...statusTrailers(status[refusal.status], refusal.message), "grpc-status-details-bin": details };
+}
+
+function statusTrailers(code: number, message: string): OutgoingHttpHeaders {
+  return { "grpc-status": String(code), "grpc-message": percentEncode(message) };
+}
+
+function endWith(stream: ServerHttp2Stream, code: number, message: string): void {
+  end(stream, statusTrailers(code, message));
 }
 
 /** Ends a call with a status, unless it has been answered or the client is gone. */
-function end(
-  stream: ServerHttp2Stream,
-  code: number,
-  message: string,
-  more: OutgoingHttpHeaders = {},
-  headers?: OutgoingHttpHeaders,
-): void {
+function end(stream: ServerHttp2Stream, trailers: OutgoingHttpHeaders, headers?: OutgoingHttpHeaders): void {
   if (isGone(stream) || stream.headersSent) return;
-  const trailers = { "grpc-status": String(code), "grpc-message": percentEncode(message), ...more };
   if (headers === undefined) {
-    stream.respond({ ...GRPC_HEADERS, ...trailers }, { endStream: true });
+    stream.respond({ ...GRPC_HEADERS, ...trailers }, TRAILERS_ONLY);
     return;
   }
   stream.respond(headers, WITH_TRAILERS);
@@ -501,6 +498,16 @@ function percentEncode(text: string): string {
       [...Buffer.from(part)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""),
     );
 }
+
+/** Made once: whoever has too much to do must not spend it on refusing. Nothing of the call was read: it may be repeated. */
+const TOO_MANY_CALLS = refusalTrailers(
+  new Refusal(
+    "RESOURCE_EXHAUSTED",
+    "TOO_MANY_CALLS",
+    `${MAX_CALLS_UNDER_WAY} calls are under way already. Nothing has happened; try again.`,
+    { retryAfterMs: OVERLOAD_RETRY_AFTER_MS },
+  ),
+);
 
 /** For exhaustiveness: every status a refusal may have exists in gRPC. */
 status satisfies Record<RefusalStatus, number>;
