@@ -1,3 +1,4 @@
+// Runs alone: it locks rows from outside, and the shard's queue waits.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call, readDetails } from "#lib/grpc-client.ts";

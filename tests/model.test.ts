@@ -1,3 +1,4 @@
+// Runs alone: it counts on the time that it has.
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { test } from "node:test";

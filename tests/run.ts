@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { globSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { run } from "node:test";
 import { parseArgs } from "node:util";
@@ -14,8 +14,12 @@ const FILE_DEADLINE_MS = 180_000;
 const FILES = ["lib", "cli", "services", "gateway", "infra", "bench", "tests"].map(
   (folder) => `${folder}/**/*.test.ts`,
 );
-/** They kill parts of the stack, start others beside it, or expect the history at once: one at a time, after the others. */
-const ALONE = /\/(crash-[a-z-]+|launcher|readme|demo)\.test\.ts$/;
+/**
+ * They kill parts of the stack, hold up what others wait for, or expect the history at once: one at a time, after the others.
+ * By their name, or by a comment that says why.
+ */
+const ALONE_BY_NAME = /\/(crash-[a-z-]+|launcher|readme|demo)\.test\.ts$/;
+const ALONE_BY_COMMENT = "// Runs alone: ";
 const HELP = `Usage: make test, or node tests/run.ts [--keep] [--no-stack] [PATTERN...]
 
   PATTERN     only test files whose path contains one of these
@@ -51,15 +55,11 @@ async function main(): Promise<number> {
   }
   try {
     await runFiles(
-      files.filter((file) => !ALONE.test(file)),
+      files.filter((file) => !runsAlone(file)),
       Math.max(1, Math.min(2, availableParallelism())),
       counts,
     );
-    await runFiles(
-      files.filter((file) => ALONE.test(file)),
-      1,
-      counts,
-    );
+    await runFiles(files.filter(runsAlone), 1, counts);
   } finally {
     if (ownStack && values.keep !== true && (await launcher(["stop", "--stack", "test"])) !== 0) counts.failed += 1;
   }
@@ -69,6 +69,10 @@ async function main(): Promise<number> {
   }
   process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`);
   return counts.failed === 0 ? 0 : 1;
+}
+
+function runsAlone(file: string): boolean {
+  return ALONE_BY_NAME.test(file) || readFileSync(file, "utf8").includes(ALONE_BY_COMMENT);
 }
 
 /** Runs files side by side, one process each; prints a line per test that failed and per file. */

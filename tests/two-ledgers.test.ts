@@ -1,3 +1,4 @@
+// Runs alone: it stops a ledger that may hold locks.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
