@@ -5,5 +5,6 @@ language sql immutable as $$
   values ('entries', 'post_time', false),
          ('events', 'occurred_at', false),
          ('transfers', 'transfer_id', true),
-         ('remote_legs', 'transfer_id', true)
+         ('remote_legs', 'transfer_id', true),
+         ('quotes', 'quote_id', true)
 $$;

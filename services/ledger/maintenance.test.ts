@@ -16,7 +16,7 @@ import { eventually, newId, newKey, transferRequest } from "#tests/stack.ts";
 
 /** On a database of its own: partitions are dropped here, and rows of other months and ages are put in. */
 const GRPC_PORT = 17_240;
-const TABLES = ["entries", "events", "remote_legs", "transfers"];
+const TABLES = ["entries", "events", "quotes", "remote_legs", "transfers"];
 const RETENTION_DAYS = 30;
 const log = createLogger("test");
 log.level = "silent";
@@ -66,7 +66,10 @@ async function insertRows(db: Client, date: string, count: number): Promise<void
                 select i, 0, 'x', 1, 'x', 1, '{}', at from n),
           l as (insert into ledger.remote_legs (transfer_id, posting_index, bucket, debit_account_id, credit_account_id, debit_is_here,
                   credit_is_here, amount_minor_units, currency, type, memo, state)
-                select id, 0, 0, id, id, true, false, 1, 'EUR', '', '', 'PREPARED' from n)
+                select id, 0, 0, id, id, true, false, 1, 'EUR', '', '', 'PREPARED' from n),
+          q as (insert into ledger.quotes (quote_id, bucket, caller, sell_currency, sell_minor_units, buy_currency, buy_minor_units,
+                  residue_minor_units, rate, created_at, expire_time, state)
+                select id, 0, 'x', 'EUR', 1, 'USD', 1, 0, '1', at, at, 'OPEN' from n)
      insert into ledger.transfers (transfer_id, bucket, state, type, memo, metadata, postings, balances, post_time, effective_time, event_number)
      select id, 0, 'POSTED', '', '', '{}', '[]', '[]', at, at, i from n`,
     [`${date}T00:00:00Z`, count],
