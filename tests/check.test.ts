@@ -3,11 +3,16 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { ALL_INVARIANTS, type CheckOptions, check } from "#cli/check.ts";
-import { MAX_FINDINGS, type Outcome } from "#cli/check-findings.ts";
+import { openShardReader, type ShardReader } from "#cli/check-database.ts";
+import { MAX_FINDINGS, type Outcome, openNotebook } from "#cli/check-findings.ts";
+import { readCut, walkLog } from "#cli/check-log.ts";
+import { checkQuotes } from "#cli/check-quotes.ts";
+import { compareShards } from "#cli/check-shards.ts";
 import { shardUrls } from "#infra/local/endpoints.ts";
 import { call } from "#lib/grpc-client.ts";
 import { type Account, ReverseTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { capture, hold, voidHold } from "#tests/holds.ts";
+import { withConnection } from "#tests/scratch-database.ts";
 import { type ScratchSystem, scratchSystem } from "#tests/scratch-system.ts";
 import { buildTown, type Town, uuidOf } from "#tests/scratch-town.ts";
 import { ledger, newId, newKey, openFunded, shardNumbers, stackName, transfer } from "#tests/stack.ts";
@@ -620,6 +625,53 @@ test("what cannot be checked ends with 2 and says why, and does not stop the res
     ["--shard", "4"],
   ]) {
     assert.equal((await command(urls, ...wrong)).exitStatus, 2, wrong.join(" "));
+  }
+});
+
+test("what commits between two reads is no finding", async () => {
+  const { rent, present } = town;
+  const inFlight = `update ledger.decisions set state = 'COMMITTED' where transfer_id in (${uuidOf(rent)}, ${uuidOf(present)})`;
+  const legs = `update ledger.remote_legs set state = 'PREPARED' where ${transferOf(rent)}`;
+  const quote = `update ledger.quotes set state = 'RESERVED' where ${transferOf(present)}`;
+  const signal = new AbortController().signal;
+  const readers = system.urlsOf("auditor").map((url, index) => openShardReader(url, index + 1, signal));
+  const [own] = readers as [ShardReader];
+  // As soon as legs or quotes were read elsewhere, all that was in flight is done.
+  const closing = readers.map((reader): ShardReader => {
+    const ask: ShardReader["ask"] = async (query) => {
+      const rows = await reader.ask(query);
+      if (query.name !== "check-legs" && query.name !== "check-quotes") return rows as never;
+      await withConnection(system.urlsOf("superuser")[0] as string, (db) =>
+        db.query("update ledger.decisions set state = 'CLOSED'"),
+      );
+      return rows as never;
+    };
+    return { ...reader, ask };
+  });
+  const others = new Map(closing.map((reader) => [reader.shard, reader]));
+  const cut = await readCut(own);
+  const everywhere = (use: () => Promise<void>) =>
+    [2, 3].reduce((inner, shard) => () => system.spoiled(shard, `${legs}; ${quote}`, inner), use)();
+  try {
+    await system.spoiled(1, `${inFlight}; ${quote}`, () =>
+      everywhere(async () => {
+        const notebook = openNotebook(1, 4);
+        await walkLog(own, cut, openNotebook(1, 7), compareShards(own, cut, others, notebook).onPage, () => {});
+        const { checked, findings: found } = notebook.outcome();
+        assert.deepEqual(found, []);
+        assert.ok((checked.legs ?? 0) > 0);
+      }),
+    );
+    await system.spoiled(1, `${inFlight}; ${quote}`, () =>
+      everywhere(async () => {
+        const notebook = openNotebook(1, 5);
+        await checkQuotes(own, cut, others, notebook);
+        const { checked, findings: found } = notebook.outcome();
+        assert.deepEqual([found, checked.conversions], [[], 2]);
+      }),
+    );
+  } finally {
+    await Promise.all(readers.map((reader) => reader.close()));
   }
 });
 
