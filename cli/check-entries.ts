@@ -5,7 +5,8 @@ import { MAX_FINDINGS, type Notebook } from "#cli/check-findings.ts";
 /** Invariants 1 and 2 of `ledgermesh check`: entries among themselves, and against the accounts. */
 
 const PAGE_ENTRIES = 20_000;
-const FIRST_KEY = ["00000000-0000-0000-0000-000000000000", "-infinity", "0"] as const;
+const FIRST_UUID = "00000000-0000-0000-0000-000000000000";
+const FIRST_KEY = [FIRST_UUID, "-infinity", "0"] as const;
 
 /**
  * Invariant 1: per currency all entries sum to zero, and so do the debit and the credit of each posting: that names what is
@@ -43,51 +44,57 @@ export async function checkSums(reader: ShardReader, notebook: Notebook, entries
 interface EntryPage extends QueryResultRow {
   readonly entries: number;
   readonly accounts: string;
-  readonly last_account_id: string | null;
-  readonly last_post_time: string | null;
-  readonly last_sequence: string | null;
+  /** Where the next page begins; null: it was the last. */
+  readonly next_account_id: string | null;
+  readonly next_post_time: string;
+  readonly next_sequence: string;
+  readonly open_account_id: string;
   readonly offenders: OffenderRow[] | null;
   readonly offender_count: string;
 }
 
+/** Of each page but the first: they were in the one before. */
+const KNOWN_ENTRIES = 2;
+
 /**
- * Invariant 2, along the primary key of the entries, page by page: sequences go up by one, each `balance_after` is the one before and the
- * amount, times never fall; and where an account's entries end, they end with what its row says, read in the same statement.
- * A page begins with the last entry of the page before, and leaves its own last account open for the next page: an account
- * that is being paid meanwhile is held against its row in the page where its entries end.
+ * Invariant 2, along the primary key of the entries, page by page: sequences go up by one, each `balance_after` is the one
+ * before and the amount, times never fall; and where an account's entries end, they end with what its row says, read in the
+ * same statement. A page begins with the last two entries of the page before, and leaves its own last account open for the
+ * next page: an account that is being paid meanwhile is held against its row in the page where its entries end.
  * @param onProgress is told how many entries were looked at
  */
 export async function checkBalances(
   reader: ShardReader,
   notebook: Notebook,
   onProgress: (entries: number) => void,
+  pageEntries = PAGE_ENTRIES,
 ): Promise<void> {
-  let after: readonly [string, string, string] | undefined = FIRST_KEY;
-  for (let page = 0; after !== undefined; page += 1) {
-    const isFirst = page === 0;
-    const rows: EntryPage[] = await reader.ask<EntryPage>({
+  let start: readonly unknown[] | undefined = [...FIRST_KEY, FIRST_UUID, 0];
+  while (start !== undefined) {
+    const pages: EntryPage[] = await reader.ask<EntryPage>({
       name: "check-balances",
       text: PAGE_SQL,
-      values: [...after, PAGE_ENTRIES, isFirst],
+      values: [...start, pageEntries],
     });
-    const [found] = rows;
-    if (found === undefined) return;
-    const { entries, last_account_id, last_post_time, last_sequence } = found;
-    // The first one was looked at in the page before.
-    notebook.looked("entries", isFirst || entries === 0 ? entries : entries - 1);
-    notebook.looked("accounts", Number(found.accounts));
+    const [page] = pages;
+    if (page === undefined) return;
+    notebook.looked("entries", page.entries);
+    notebook.looked("accounts", Number(page.accounts));
     noteOffenders(
       notebook,
-      (found.offenders ?? []).map((row) => ({ ...row, total: found.offender_count })),
+      (page.offenders ?? []).map((row) => ({ ...row, total: page.offender_count })),
     );
-    onProgress(entries);
-    const isLast = entries < PAGE_ENTRIES || last_account_id === null || last_post_time === null;
-    after = isLast || last_sequence === null ? undefined : [last_account_id, last_post_time, last_sequence];
+    onProgress(page.entries);
+    const { next_account_id, next_post_time, next_sequence, open_account_id } = page;
+    start =
+      next_account_id === null
+        ? undefined
+        : [next_account_id, next_post_time, next_sequence, open_account_id, KNOWN_ENTRIES];
   }
 }
 
 /**
- * $1 to $3: where the page begins; $4: how many entries; $5: whether it is the first page.
+ * $1 to $3: where the page begins; $4: the account that is open; $5: how many entries are known; $6: how many there are at most.
  * Within a page entries go by their sequence, so that a time that falls is seen as such.
  */
 const PAGE_SQL = `
@@ -95,9 +102,9 @@ with page as materialized (
   select account_id, post_time, sequence, amount_minor_units as amount, balance_after_minor_units as balance, currency,
          effective_time
     from ledger.entries where (account_id, post_time, sequence) >= ($1::uuid, $2::timestamptz, $3::bigint)
-   order by account_id, post_time, sequence limit $4
+   order by account_id, post_time, sequence limit $6
 ), steps as (
-  select *, row_number() over (order by account_id, sequence, post_time) > 1 or $5 as is_new,
+  select *, row_number() over (order by account_id, post_time, sequence) > $5 as is_new,
          coalesce(lag(sequence) over account, 0) + 1 as next_sequence,
          coalesce(lag(balance) over account, 0)::numeric + amount as next_balance,
          case when sequence = 2 then 0 else lag(balance, 2) over account end::numeric + lag(amount) over account + amount
@@ -106,14 +113,16 @@ with page as materialized (
          lead(sequence) over account is null as is_last
     from page window account as (partition by account_id order by sequence, post_time)
 ), page_end as (
-  select account_id, post_time, sequence from page order by account_id desc, post_time desc, sequence desc limit 1
+  select array_agg(account_id) as account_ids, array_agg(post_time) as post_times, array_agg(sequence) as sequences
+    from (select * from page where (select count(*) from page) = $6
+           order by account_id desc, post_time desc, sequence desc limit ${KNOWN_ENTRIES}) e
 ), open_account as (
-  select account_id from page_end where (select count(*) from page) = $4
+  select account_ids[1] as account_id from page_end
 ), accounts as materialized (
   select account_id, currency, posted_minor_units as posted, entry_sequence, last_post_time, last_effective_time,
          account_id is not distinct from (select account_id from open_account) as is_open
     from ledger.accounts
-   where account_id >= $1 and account_id <= coalesce((select account_id from open_account), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+   where account_id >= $4 and account_id <= coalesce((select account_id from open_account), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
 ), ends as (
   select a.*, coalesce(e.sequence, 0) as sequence, coalesce(e.balance, 0) as balance, e.post_time, e.effective_time
     from accounts a left join (select * from steps where is_last) e using (account_id) where not a.is_open
@@ -132,20 +141,20 @@ with page as materialized (
   union all
   select 'POST_TIME_FALLS', json_build_object('account_id', account_id, 'sequence', sequence),
          'not before ' || post_time_before, post_time::text
-    from steps where post_time < post_time_before
+    from steps where is_new and post_time < post_time_before
   union all
   -- What passes through transit keeps its own effective time.
   select 'EFFECTIVE_TIME_FALLS', json_build_object('account_id', account_id, 'sequence', sequence),
          'not before ' || effective_time_before, effective_time::text
     from steps s
-   where effective_time < effective_time_before
+   where is_new and effective_time < effective_time_before
      and not exists (select from ledger.accounts a where a.account_id = s.account_id and a.reference = 'system:transit')
   union all
   select 'CURRENCY_WRONG', json_build_object('account_id', account_id, 'sequence', e.sequence), a.currency, e.currency
     from steps e join accounts a using (account_id) where e.is_new and a.currency <> e.currency
   union all
   select 'ENTRY_WITHOUT_ACCOUNT', json_build_object('account_id', account_id, 'sequence', e.sequence), 'an account', 'none'
-    from steps e left join accounts a using (account_id) where e.is_last and a.account_id is null
+    from steps e left join accounts a using (account_id) where e.is_new and e.is_last and a.account_id is null
   union all
   select 'ENTRY_MISSING', json_build_object('account_id', account_id, 'sequence', sequence + 1),
          'entries up to sequence ' || entry_sequence, 'entries up to sequence ' || sequence
@@ -163,8 +172,9 @@ with page as materialized (
     from ends
    where sequence = entry_sequence and (last_post_time <> post_time or last_effective_time <> effective_time)
 )
-select (select count(*) from page)::integer as entries, (select count(*) from accounts where not is_open) as accounts,
-       e.account_id as last_account_id, e.post_time::text as last_post_time, e.sequence as last_sequence,
+select (select count(*) from steps where is_new)::integer as entries, (select count(*) from accounts where not is_open) as accounts,
+       account_ids[${KNOWN_ENTRIES}] as next_account_id, post_times[${KNOWN_ENTRIES}]::text as next_post_time,
+       sequences[${KNOWN_ENTRIES}] as next_sequence, account_ids[1] as open_account_id,
        (select json_agg(o) from (select * from offenders limit ${MAX_FINDINGS}) o) as offenders,
        (select count(*) from offenders) as offender_count
-  from (select) one left join page_end e on true`;
+  from page_end`;

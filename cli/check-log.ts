@@ -608,7 +608,7 @@ export async function checkToldOnce(reader: ShardReader, notebook: Notebook, cut
              'an event of its own' as expected,
              case when e.number is null then 'none' else 'that of another, too' end as found
         from (select number, id, count(*) over (partition by number) as rows from (${rows}) r
-               where ${inSlice("number")} or number is null) r
+               where ${inSlice("coalesce(number, 0)")}) r
         left join (select number from ledger.events where type = '${type}' and ${inSlice("number")}) e on e.number = r.number
        where e.number is null or r.rows <> 1`;
     noteOffenders(

@@ -3,7 +3,8 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { ALL_INVARIANTS, type CheckOptions, check } from "#cli/check.ts";
-import { openShardReader, type ShardReader } from "#cli/check-database.ts";
+import { idSlicesOf, openShardReader, type ShardReader, slicesOf } from "#cli/check-database.ts";
+import { checkBalances } from "#cli/check-entries.ts";
 import { MAX_FINDINGS, type Outcome, openNotebook } from "#cli/check-findings.ts";
 import { readCut, walkLog } from "#cli/check-log.ts";
 import { checkQuotes } from "#cli/check-quotes.ts";
@@ -15,7 +16,7 @@ import { capture, hold, voidHold } from "#tests/holds.ts";
 import { withConnection } from "#tests/scratch-database.ts";
 import { type ScratchSystem, scratchSystem } from "#tests/scratch-system.ts";
 import { buildTown, type Town, uuidOf } from "#tests/scratch-town.ts";
-import { ledger, newId, newKey, openFunded, shardNumbers, stackName, transfer } from "#tests/stack.ts";
+import { ledger, newId, newKey, openFunded, postgres, shardNumbers, stackName, transfer } from "#tests/stack.ts";
 
 /**
  * The check on a little system of its own, made by a ledger that was stopped: copies of its shards are spoiled in every way
@@ -625,6 +626,54 @@ test("what cannot be checked ends with 2 and says why, and does not stop the res
     ["--shard", "4"],
   ]) {
     assert.equal((await command(urls, ...wrong)).exitStatus, 2, wrong.join(" "));
+  }
+});
+
+test("slices leave nothing out, and have nothing twice", async () => {
+  const [eight, thirtyTwo] = [slicesOf("id", 20_000_000), idSlicesOf(3_000_000)];
+  assert.deepEqual([eight.length, thirtyTwo.length, slicesOf("id", 10).length], [8, 32, 1]);
+  const ids = Array.from({ length: 500 }, () => newId("xfer", 7)).map((id) => `(${uuidOf(id)}::uuid, '${id}')`);
+  const within = async (condition: string) =>
+    (await postgres(1).query<{ text: string }>(`select text from (values ${ids}) i (id, text) where ${condition}`))
+      .rows;
+  const found = await Promise.all(eight.map(within));
+  assert.ok(found.every((rows) => rows.length > 20));
+  assert.equal(new Set(found.flat().map(({ text }) => text)).size, found.flat().length);
+  assert.equal(found.flat().length, ids.length);
+  let matched = 0;
+  for (const { ofText, ofUuid } of thirtyTwo) {
+    const [byText, byUuid] = [await within(ofText("text")), await within(ofUuid("id"))];
+    assert.deepEqual(byText, byUuid);
+    matched += byText.length;
+  }
+  assert.equal(matched, ids.length);
+});
+
+test("where pages of entries end makes no difference", async () => {
+  const { alice, bob } = town;
+  const spoilt = `
+    update ledger.entries set balance_after_minor_units = balance_after_minor_units + 1 where account_id = ${uuidOf(alice)} and sequence % 3 = 0;
+    delete from ledger.entries where ${entry(bob, 4)};
+    update ledger.accounts set posted_minor_units = posted_minor_units + 1 where account_id = ${uuidOf(bob)};
+    delete from ledger.accounts where reference = 'system:cash'`;
+  const reader = openShardReader(system.urlsOf("auditor")[0] as string, 1, new AbortController().signal);
+  const look = async (pageEntries?: number) => {
+    const notebook = openNotebook(1, 2);
+    await checkBalances(reader, notebook, () => {}, pageEntries);
+    const { checked, findings: found, findingCount } = notebook.outcome();
+    const told = found.map(({ reason, ids }) => [reason, ...Object.values(ids)].join(" "));
+    return { checked, findingCount, told: told.toSorted(byText) };
+  };
+  try {
+    for (const sql of ["select", spoilt]) {
+      await system.spoiled(1, sql, async () => {
+        const whole = await look();
+        assert.equal(whole.findingCount > 0, sql === spoilt);
+        for (const pageEntries of [3, 4, 5, 7, 11]) assert.deepEqual(await look(pageEntries), whole, `${pageEntries}`);
+      });
+    }
+  } finally {
+    await reader.close();
   }
 });
 
