@@ -1,7 +1,7 @@
 import type { QueryResultRow } from "pg";
+import { type Cut, uuidCache } from "#cli/check-cut.ts";
 import { idSlicesOf, noteOffenders, type OffenderRow, offendersOf, type ShardReader } from "#cli/check-database.ts";
 import type { Notebook } from "#cli/check-findings.ts";
-import { type Cut, uuidCache } from "#cli/check-log.ts";
 import { bucketOfUuid, uuidToId } from "#lib/ids.ts";
 import { plainArray } from "#lib/sql-arrays.ts";
 

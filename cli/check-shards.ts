@@ -1,17 +1,8 @@
+import type { Cut } from "#cli/check-cut.ts";
 import { noteOffenders, type OffenderRow, offendersOf, type ShardReader } from "#cli/check-database.ts";
 import type { Notebook } from "#cli/check-findings.ts";
-import {
-  type Cut,
-  LEG_SQL,
-  type LegRow,
-  type LogPage,
-  type PostingSides,
-  parsePostings,
-  type ToldLegs,
-  type ToldTransfer,
-  TRANSFER_SQL,
-  type TransferRow,
-} from "#cli/check-log.ts";
+import { type LogPage, type PostingSides, parsePostings, type ToldLegs, type ToldTransfer } from "#cli/check-log.ts";
+import { LEG_SQL, type LegRow, TRANSFER_SQL, type TransferRow } from "#cli/check-log-rows.ts";
 import { bucketOfUuid, timeMsOfUuid, uuidToId } from "#lib/ids.ts";
 import { plainArray } from "#lib/sql-arrays.ts";
 

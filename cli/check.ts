@@ -1,12 +1,15 @@
+import { type Cut, readCut } from "#cli/check-cut.ts";
 import { openShardReader, type ShardReader } from "#cli/check-database.ts";
 import { checkBalances, checkSums } from "#cli/check-entries.ts";
 import { INVARIANTS, type Invariant, type Notebook, type Outcome, openNotebook } from "#cli/check-findings.ts";
 import { checkHeld } from "#cli/check-held.ts";
 import { checkKeys } from "#cli/check-keys.ts";
-import { type Cut, checkPublished, checkToldOnce, type LogPage, readCut, walkLog } from "#cli/check-log.ts";
+import { type LogPage, walkLog } from "#cli/check-log.ts";
+import { checkPublished } from "#cli/check-published.ts";
 import { checkQuotes } from "#cli/check-quotes.ts";
 import { checkRefunds } from "#cli/check-refunds.ts";
 import { compareShards } from "#cli/check-shards.ts";
+import { checkToldOnce } from "#cli/check-untold.ts";
 import { Interrupted } from "#cli/patience.ts";
 import { formatCount, type Screen } from "#cli/progress.ts";
 import { readLogEnd } from "#cli/read-log.ts";
