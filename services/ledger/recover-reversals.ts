@@ -2,35 +2,28 @@ import { uuidToId } from "#lib/ids.ts";
 import { COMMAND_TIMEOUT_MS, type Context, type ShardHandle } from "#services/ledger/context.ts";
 import type { LaneName } from "#services/ledger/group-commit.ts";
 import { closeRefunds, noteReversed } from "#services/ledger/note-reversed.ts";
+import { type Cursor, forEachPage, rowsOf } from "#services/ledger/shard-worker.ts";
 
 /** What recovery does for postings that are wholly taken back and of which the transfer's own shard was not told. */
 const AGE_MS = 2_000;
-const PAGE_TRANSFERS = 200;
-const MAX_PAGES_PER_ROUND = 25;
-const FIRST_UUID = "00000000-0000-0000-0000-000000000000";
-
 /** Tells the shards of the transfers whose postings on this shard wait for it. Answers how many transfers there were. */
-export async function noteExhausted(ctx: Context, handle: ShardHandle, lane: LaneName): Promise<number> {
-  let after: readonly [string, string] = ["-infinity", FIRST_UUID];
-  let found = 0;
-  for (let page = 0; page < MAX_PAGES_PER_ROUND; page += 1) {
-    const { rows } = await handle.shard.reads.query<[string, string, number[]]>({
-      name: "read-waiting-refunds",
-      text: `select r.transfer_id, r.exhausted_at::text, array_agg(r.posting_index) from ledger.refunded_postings r
-              where r.state = 'EXHAUSTED' and r.exhausted_at < now() - make_interval(secs => $1)
-                and (r.exhausted_at, r.transfer_id) > ($2, $3)
-              group by r.exhausted_at, r.transfer_id order by r.exhausted_at, r.transfer_id limit $4`,
-      values: [AGE_MS / 1000, ...after, PAGE_TRANSFERS],
-      rowMode: "array",
-    });
-    const last = rows.at(-1);
-    if (last === undefined) break;
-    after = [last[1], last[0]];
-    await Promise.all(rows.map(([uuid, , indexes]) => noteOne(ctx, handle, uuidToId("xfer", uuid), indexes, lane)));
-    found += rows.length;
-    if (rows.length < PAGE_TRANSFERS) break;
-  }
-  return found;
+export function noteExhausted(ctx: Context, handle: ShardHandle, lane: LaneName): Promise<number> {
+  return forEachPage(
+    (after, limit) => exhaustedPostings(handle, after, limit),
+    (rows) => Promise.all(rows.map(([uuid, , indexes]) => noteOne(ctx, handle, uuidToId("xfer", uuid), indexes, lane))),
+  );
+}
+
+function exhaustedPostings(handle: ShardHandle, after: Cursor, limit: number) {
+  return rowsOf<[transferUuid: string, exhaustedAt: string, postingIndexes: number[]]>(
+    handle,
+    "read-waiting-refunds",
+    `select r.transfer_id, r.exhausted_at::text, array_agg(r.posting_index) from ledger.refunded_postings r
+      where r.state = 'EXHAUSTED' and r.exhausted_at < now() - make_interval(secs => $1)
+        and (r.exhausted_at, r.transfer_id) > ($2, $3)
+      group by r.exhausted_at, r.transfer_id order by r.exhausted_at, r.transfer_id limit $4`,
+    [AGE_MS / 1000, ...after, limit],
+  );
 }
 
 async function noteOne(
