@@ -10,8 +10,9 @@ import { evaluateCommand } from "#services/ledger/evaluate-command.ts";
 import { DEFAULT_HOLD_MS, MAX_HOLD_MS } from "#services/ledger/evaluate-hold.ts";
 import type { HoldCapture, LockedHold } from "#services/ledger/hold.ts";
 import type { LockedAccount } from "#services/ledger/transfer.ts";
+import { batchOf, lockedAccount, NOW_MS } from "#tests/evaluation.ts";
 
-const START_MS = Date.UTC(2026, 10, 21);
+const START_MS = NOW_MS;
 const newId = idGenerator(() => START_MS);
 const KEY = commandKey({
   bucket: 1,
@@ -31,44 +32,8 @@ interface World {
 }
 
 function world(...changes: Partial<LockedAccount>[]): World {
-  const accounts = changes.map((change): LockedAccount => {
-    const id = newId("acct", 1);
-    return {
-      id,
-      uuid: idToUuid(id),
-      ownerId: "",
-      currency: "EUR",
-      kind: "WALLET",
-      status: "ACTIVE",
-      postedMinorUnits: 1_000n,
-      heldMinorUnits: 0n,
-      floorMinorUnits: 0n,
-      version: 1n,
-      entrySequence: 0n,
-      lastPostTimeMs: Number.NEGATIVE_INFINITY,
-      lastEffectiveTimeMs: Number.NEGATIVE_INFINITY,
-      reference: "",
-      preparedDebitMinorUnits: 0n,
-      preparedCreditMinorUnits: 0n,
-      touched: false,
-      ...change,
-    };
-  });
-  const batch = {
-    nowMs: START_MS,
-    accounts: new Map(accounts.map((account) => [account.id, account])),
-    decisions: new Map(),
-    holds: new Map<string, LockedHold>(),
-    legs: new Map(),
-    refunds: new Map(),
-    originals: new Map(),
-    quotes: new Map(),
-    rates: new Map(),
-    newRates: [],
-    transfers: [],
-    entries: [],
-    events: [],
-  };
+  const accounts = changes.map((change) => lockedAccount(change));
+  const batch = { ...batchOf(accounts), nowMs: START_MS };
   return { batch, accounts, holds: [] };
 }
 

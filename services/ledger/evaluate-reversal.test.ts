@@ -4,45 +4,21 @@ import fc from "fast-check";
 import { idGenerator, idToUuid } from "#lib/ids.ts";
 import type { Batch } from "#services/ledger/batch.ts";
 import type { CloseRefundsCommand, NoteReversedCommand } from "#services/ledger/command.ts";
-import { commandKey } from "#services/ledger/command-key.ts";
 import { closeRefunds, noteReversed } from "#services/ledger/evaluate-reversal.ts";
 import { evaluateTransfer } from "#services/ledger/evaluate-transfer.ts";
 import { postingName } from "#services/ledger/refunded-posting.ts";
 import type { LegState, LockedLeg } from "#services/ledger/remote-leg.ts";
 import type { Reversal } from "#services/ledger/reversal.ts";
-import type { LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
+import type { PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
+import { batchOf, lockedAccount, type Move, NOW_MS, transferCommand } from "#tests/evaluation.ts";
 
-const NOW_MS = Date.UTC(2026, 10, 21);
 const BUCKET = 1;
 const newId = idGenerator(() => NOW_MS);
 
-function account(postedMinorUnits: bigint): LockedAccount {
-  const id = newId("acct", BUCKET);
-  return {
-    id,
-    uuid: idToUuid(id),
-    ownerId: "",
-    currency: "EUR",
-    kind: "WALLET",
-    status: "ACTIVE",
-    postedMinorUnits,
-    heldMinorUnits: 0n,
-    floorMinorUnits: 0n,
-    version: 1n,
-    entrySequence: 0n,
-    lastPostTimeMs: Number.NEGATIVE_INFINITY,
-    lastEffectiveTimeMs: Number.NEGATIVE_INFINITY,
-    reference: "",
-    preparedDebitMinorUnits: 0n,
-    preparedCreditMinorUnits: 0n,
-    touched: false,
-  };
-}
-
 /** A transfer whose postings, one an amount, went from one account to another; both are in the batch. */
 function scene(credited: readonly bigint[]) {
-  const payee = account(credited.reduce((sum, amount) => sum + amount, 0n));
-  const payer = account(0n);
+  const payee = lockedAccount({ postedMinorUnits: credited.reduce((sum, amount) => sum + amount, 0n) });
+  const payer = lockedAccount({ postedMinorUnits: 0n });
   const transferId = newId("xfer", BUCKET);
   const transfer: PostedTransfer = {
     transferId,
@@ -63,21 +39,7 @@ function scene(credited: readonly bigint[]) {
   };
   const transferUuid = idToUuid(transferId);
   const original = { transfer, transferUuid, eventNumber: 7n, reversedPostings: [], row: "unchanged" } as const;
-  const batch: Batch = {
-    nowMs: NOW_MS,
-    accounts: new Map([payer, payee].map((one) => [one.id, one])),
-    decisions: new Map(),
-    holds: new Map(),
-    legs: new Map(),
-    quotes: new Map(),
-    rates: new Map(),
-    newRates: [],
-    refunds: new Map(),
-    originals: new Map([[transferId, { ...original }]]),
-    transfers: [],
-    entries: [],
-    events: [],
-  };
+  const batch: Batch = { ...batchOf([payer, payee]), originals: new Map([[transferId, { ...original }]]) };
   return { payer, payee, transferId, transferUuid, credited, batch };
 }
 
@@ -90,47 +52,10 @@ function reversalOf(
   more: Partial<Reversal> = {},
   crossShard = false,
 ): TransferCommand {
-  const key = commandKey({
-    bucket: BUCKET,
-    caller: "local",
-    method: "reverse_transfer",
-    key: "k",
-    fingerprint: Buffer.alloc(32),
-    resourceUuid: "",
-    makes: "xfer",
-  });
-  const id = newId("xfer", BUCKET);
-  return {
-    kind: "transfer",
-    key,
-    name: key.text,
-    weight: parts.length,
-    accounts: [payer, payee],
-    transferId: id,
-    transferUuid: idToUuid(id),
-    bucket: BUCKET,
-    postings: parts.map(([, amountMinorUnits]) => ({
-      debitAccountId: payee.id,
-      creditAccountId: payer.id,
-      amountMinorUnits,
-      currency: "EUR",
-    })),
-    local: parts.map(([, amountMinorUnits], index) => ({
-      index,
-      debit: payee,
-      credit: payer,
-      amountMinorUnits,
-      currency: "EUR",
-      debitCounterparty: payer,
-      creditCounterparty: payee,
-    })),
+  const moves = parts.map(([, amountMinorUnits]): Move => [payee, payer, amountMinorUnits]);
+  return transferCommand(moves, {
     type: "reversal",
-    memo: "",
-    metadata: {},
-    effectiveTimeMs: undefined,
     links: { reversesTransferId: transferId, reversesPostingIndexes: parts.map(([index]) => index) },
-    capture: undefined,
-    quote: undefined,
     reversal: {
       originalId: transferId,
       originalUuid: transferUuid,
@@ -140,8 +65,7 @@ function reversalOf(
       ...more,
     },
     crossShard,
-    refusedElsewhere: undefined,
-  };
+  });
 }
 
 /** What a reversal came to: the amounts that it took back, or why it took none. */
