@@ -17,14 +17,13 @@ import {
   newKey,
   openAccount,
   openFunded,
+  posted,
   postgres,
-  readAccount,
   setStatus,
   transfer,
   transferRequest,
 } from "#tests/stack.ts";
 
-const posted = async ({ accountId }: Account) => (await readAccount(accountId)).postedMinorUnits;
 const posting = (debit: Account, credit: Account, amountMinorUnits: bigint) => ({
   debitAccountId: debit.accountId,
   creditAccountId: credit.accountId,

@@ -22,6 +22,7 @@ import {
   newKey,
   openAccount,
   openFunded,
+  posted,
   postgres,
   readAccount,
   setStatus,
@@ -34,7 +35,6 @@ const FURTHER_GRPC_PORT = 17_641;
 const batch = (transfers: CreateTransferRequest[], client: LedgerServiceClient = ledger) =>
   call(client, client.batchCreateTransfers, { transfers });
 const results = (transfers: CreateTransferRequest[]) => batch(transfers).then(({ response }) => response.results);
-const posted = async ({ accountId }: Account) => (await readAccount(accountId)).postedMinorUnits;
 const inGroup = (group: string, ...items: CreateTransferRequest[]) => items.map((item) => ({ ...item, group }));
 const pay = (
   payer: Account,

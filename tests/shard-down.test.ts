@@ -11,6 +11,7 @@ import {
   newKey,
   openAccount,
   openFunded,
+  posted,
   readAccount,
   stackName,
   transfer,
@@ -132,5 +133,3 @@ test("a transfer that was made is read without the shard that is away; its accou
     [payer.accountId],
   );
 });
-
-const posted = async ({ accountId }: Account) => (await readAccount(accountId)).postedMinorUnits;

@@ -118,6 +118,11 @@ export async function readAccount(accountId: string): Promise<Account> {
   return (await call(ledger, ledger.getAccount, { accountId })).response;
 }
 
+/** The posted balance of an account as the ledger has it now, in minor units. */
+export async function posted({ accountId }: { readonly accountId: string }): Promise<bigint> {
+  return (await readAccount(accountId)).postedMinorUnits;
+}
+
 /** Resolves when `condition` holds; rejects with what it last answered when it did not in time. */
 export async function eventually(
   condition: () => Promise<boolean> | boolean,

@@ -1,10 +1,11 @@
 import type { Refusal } from "#lib/refusal.ts";
+import type { BatchEvent } from "#services/ledger/batch-event.ts";
 import type { CommandAnswer } from "#services/ledger/command.ts";
 import type { LockedHold } from "#services/ledger/hold.ts";
 import type { LockedQuote } from "#services/ledger/quote.ts";
 import type { DatedRate, NewRate } from "#services/ledger/rate.ts";
 import type { RefundedPosting } from "#services/ledger/refunded-posting.ts";
-import type { BatchEvent, LockedLeg } from "#services/ledger/remote-leg.ts";
+import type { LockedLeg } from "#services/ledger/remote-leg.ts";
 import type { OriginalTransfer } from "#services/ledger/reversal.ts";
 import type { EntryLine, LockedAccount, PostedTransfer, TransferCommand } from "#services/ledger/transfer.ts";
 

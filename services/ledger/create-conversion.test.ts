@@ -11,13 +11,22 @@ import {
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { changeQuote, convert, quoteOf, readQuote, setRate } from "#tests/exchange.ts";
 import { assertInvariants } from "#tests/invariants.ts";
-import { eventually, ledger, newId, newKey, openAccount, openFunded, postgres, readAccount } from "#tests/stack.ts";
+import {
+  eventually,
+  ledger,
+  newId,
+  newKey,
+  openAccount,
+  openFunded,
+  posted,
+  postgres,
+  readAccount,
+} from "#tests/stack.ts";
 
 const SELL = 10_000n;
 /** 100.00 EUR at 1.0842 less 50 bps. */
 const BUY = 10_787n;
 
-const posted = async ({ accountId }: Account) => (await readAccount(accountId)).postedMinorUnits;
 const payerOn = (shard = 1) => openFunded(SELL, { currency: "EUR" }, shard);
 const payeeOn = (shard = 1) => openAccount({ currency: "USD" }, shard);
 /** Lies with the account; `for` any account unless said otherwise. */

@@ -1,6 +1,7 @@
 import { MAX_MINOR_UNITS, MIN_MINOR_UNITS } from "#lib/money.ts";
 import { Defect, type Refusal } from "#lib/refusal.ts";
 import { addEvent, type Batch, type Evaluation } from "#services/ledger/batch.ts";
+import type { BatchEvent } from "#services/ledger/batch-event.ts";
 import type { CreateHoldCommand, ExpireHoldCommand, VoidHoldCommand } from "#services/ledger/command.ts";
 import { encodeHoldChanged } from "#services/ledger/encode-hold.ts";
 import {
@@ -11,7 +12,6 @@ import {
   remainingOf,
 } from "#services/ledger/hold.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import type { BatchEvent } from "#services/ledger/remote-leg.ts";
 import { type LockedAccount, type PostingLine, TRANSIT_REFERENCE } from "#services/ledger/transfer.ts";
 
 /** The rules of holds, pure: the states are at the top of hold.ts. A capture is a transfer, see evaluate-transfer.ts. */

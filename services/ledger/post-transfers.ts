@@ -3,6 +3,7 @@ import { bucketOfUuid } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
 import { plainArray, textArray } from "#lib/sql-arrays.ts";
 import type { Batch } from "#services/ledger/batch.ts";
+import type { BatchEvent } from "#services/ledger/batch-event.ts";
 import type { CommandKey } from "#services/ledger/command.ts";
 import { encodeRefusal, keyColumns } from "#services/ledger/command-key.ts";
 import { encodeBalances, encodeLinks, encodePostings, rfc3339 } from "#services/ledger/encode-transfer.ts";
@@ -10,7 +11,6 @@ import { holdColumns } from "#services/ledger/hold-row.ts";
 import { quoteColumns } from "#services/ledger/quote.ts";
 import { rateColumns } from "#services/ledger/rate.ts";
 import { refundColumns } from "#services/ledger/refunded-posting.ts";
-import type { BatchEvent } from "#services/ledger/remote-leg.ts";
 import { legColumns } from "#services/ledger/remote-leg-row.ts";
 
 /** The second round trip of a batch, the commit aside: everything that was decided, one statement per table. */

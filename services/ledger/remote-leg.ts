@@ -1,3 +1,4 @@
+import type { BatchEvent } from "#services/ledger/batch-event.ts";
 import type { AccountName } from "#services/ledger/command.ts";
 import type { BalanceAfter } from "#services/ledger/transfer.ts";
 
@@ -37,9 +38,4 @@ export interface LockedLeg extends RemoteLeg {
   event: bigint | BatchEvent | undefined;
   /** What the batch has to do with its row. */
   row: "unchanged" | "new" | "changed";
-}
-
-/** An event of the batch that is being written, from 0: its number is known after the commit. */
-export interface BatchEvent {
-  readonly ordinal: number;
 }

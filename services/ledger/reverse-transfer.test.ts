@@ -21,8 +21,8 @@ import {
   newKey,
   openAccount,
   openFunded,
+  posted,
   postgres,
-  readAccount,
   stack,
   transfer,
 } from "#tests/stack.ts";
@@ -74,7 +74,6 @@ async function move(moves: [debit: Account, credit: Account, amountMinorUnits: b
   return made.response;
 }
 
-const posted = async ({ accountId }: Account) => (await readAccount(accountId)).postedMinorUnits;
 const read = ({ transferId }: Transfer) =>
   call(ledger, ledger.getTransfer, { transferId }).then(({ response }) => response);
 const stateOf = async (one: Transfer) => (await read(one)).state;

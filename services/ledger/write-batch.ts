@@ -4,6 +4,7 @@ import { uuidToId } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import type { Refusal } from "#lib/refusal.ts";
 import type { Batch, Evaluation } from "#services/ledger/batch.ts";
+import type { BatchEvent } from "#services/ledger/batch-event.ts";
 import type { CommandKey, CommandOutcome, GroupCommand, LedgerCommand } from "#services/ledger/command.ts";
 import { decodeRefusal } from "#services/ledger/command-key.ts";
 import { evaluateCommand } from "#services/ledger/evaluate-command.ts";
@@ -16,7 +17,6 @@ import {
   writeStatements,
 } from "#services/ledger/post-transfers.ts";
 import { refusals } from "#services/ledger/refusals.ts";
-import type { BatchEvent } from "#services/ledger/remote-leg.ts";
 import {
   ConnectionLost,
   isConnectionLost,
