@@ -7,7 +7,7 @@ import {
   type requestCallback,
   type ServiceError,
 } from "@grpc/grpc-js";
-import { ERROR_DOMAIN } from "#lib/grpc-server.ts";
+import { ERROR_DOMAIN } from "#lib/grpc-status.ts";
 import { BadRequest, ErrorInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
 import { Status } from "#proto/google/rpc/status.ts";
 

@@ -9,30 +9,21 @@ import {
 import type { AddressInfo } from "node:net";
 import { type ServiceDefinition, status } from "@grpc/grpc-js";
 import { Counter } from "prom-client";
+import { internalError, refusalTrailers, statusTrailers } from "#lib/grpc-status.ts";
 import type { Logger } from "#lib/log.ts";
-import { type FieldViolation, malformed, Refusal, type RefusalStatus } from "#lib/refusal.ts";
-import type { Any } from "#proto/google/protobuf/any.ts";
-import { BadRequest, ErrorInfo, ResourceInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
-import { Status } from "#proto/google/rpc/status.ts";
+import { Refusal } from "#lib/refusal.ts";
 
 /**
  * The gRPC server: unary calls over HTTP/2 as the protocol says
  * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), straight on Node's http2, which takes about two thirds of the
- * processor time per call of grpc-js's server (docs/decisions/0013-own-grpc-server.md). Also the one place where refusals
- * become gRPC statuses, and where headers are read and written.
+ * processor time per call of grpc-js's server (docs/decisions/0013-own-grpc-server.md). Also the one place where headers are read
+ * and written.
  *
  * A call:  headers -> refused at once (too many under way, no such method, not gRPC)
  *          headers -> body -> handler -> answered
  *          headers -> body -> ended     the client went away, was too slow or sent too much
  */
 
-export const ERROR_DOMAIN = "ledgermesh";
-/** A bug, as callers see it: fixed text, while the log has the rest. */
-export const internalError = new Refusal(
-  "INTERNAL",
-  "INTERNAL",
-  "Something failed on our side; it was logged. Try again with the same idempotency key.",
-);
 /** The largest request: a full batch (api.md). */
 const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
 /** An account page or a batch answer may be larger than the request. */
@@ -87,90 +78,6 @@ export function unary<Context, Request, Response>(
   handler: Handler<Context, Request, Response>,
 ): UnaryMethod {
   return { log, answer: (request, call) => handler(context, request as Request, call) };
-}
-
-/** A refusal as google.rpc.Status: what batch results hold, and what travels in `grpc-status-details-bin`. */
-export function refusalToStatus(refusal: Refusal): Status {
-  const details: Any[] = [
-    pack(
-      "google.rpc.ErrorInfo",
-      ErrorInfo.encode({ reason: refusal.reason, domain: ERROR_DOMAIN, metadata: { ...refusal.metadata } }).finish(),
-    ),
-  ];
-  if (refusal.violations.length > 0) {
-    const fieldViolations = refusal.violations.map(({ field, description }) => ({
-      field,
-      description,
-      reason: "",
-      localizedMessage: undefined,
-    }));
-    details.push(pack("google.rpc.BadRequest", BadRequest.encode({ fieldViolations }).finish()));
-  }
-  if (refusal.retryAfterMs !== undefined) {
-    const retryDelay = {
-      seconds: BigInt(Math.trunc(refusal.retryAfterMs / 1000)),
-      nanos: (refusal.retryAfterMs % 1000) * 1_000_000,
-    };
-    details.push(pack("google.rpc.RetryInfo", RetryInfo.encode({ retryDelay }).finish()));
-  }
-  const { resource_type: resourceType, resource_name: resourceName } = refusal.metadata;
-  if (resourceType !== undefined && resourceName !== undefined) {
-    details.push(
-      pack(
-        "google.rpc.ResourceInfo",
-        ResourceInfo.encode({ resourceType, resourceName, owner: "", description: "" }).finish(),
-      ),
-    );
-  }
-  return { code: status[refusal.status], message: refusal.message.toWellFormed(), details };
-}
-
-function pack(type: string, value: Uint8Array): Any {
-  return { typeUrl: `type.googleapis.com/${type}`, value: Buffer.from(value) };
-}
-
-/**
- * The idempotency key of a command, from the header or the field. Throws a Refusal when there is none
- * (`IDEMPOTENCY_KEY_REQUIRED`), the two disagree (`IDEMPOTENCY_KEY_MISMATCH`), or it is malformed.
- */
-export function idempotencyKeyOf(call: Pick<Call, "idempotencyKey">, field: string): string {
-  const header = call.idempotencyKey;
-  if (header !== undefined && field !== "" && header !== field) {
-    throw malformed(
-      [
-        violation(
-          "idempotency_key",
-          "differs from the header Idempotency-Key: send one of the two, or the same in both",
-        ),
-      ],
-      "IDEMPOTENCY_KEY_MISMATCH",
-    );
-  }
-  const key = header ?? field;
-  if (key === "") {
-    throw malformed(
-      [
-        violation(
-          "idempotency_key",
-          "is required: send the header Idempotency-Key (or this field), new for each command and the same for each retry",
-        ),
-      ],
-      "IDEMPOTENCY_KEY_REQUIRED",
-    );
-  }
-  if (!IDEMPOTENCY_KEY_PATTERN.test(key)) {
-    throw malformed(
-      [violation("idempotency_key", "must be 1 to 128 printable ASCII characters without spaces")],
-      "IDEMPOTENCY_KEY_MALFORMED",
-    );
-  }
-  return key;
-}
-
-const IDEMPOTENCY_KEY_PATTERN = /^[!-~]{1,128}$/;
-
-function violation(field: string, description: string): FieldViolation {
-  return { field, description };
 }
 
 export interface GrpcServer {
@@ -463,17 +370,6 @@ function endRefused(stream: ServerHttp2Stream, refusal: Refusal, headers: Outgoi
   end(stream, refusalTrailers(refusal), headers);
 }
 
-function refusalTrailers(refusal: Refusal): OutgoingHttpHeaders {
-  const details = Buffer.from(Status.encode(refusalToStatus(refusal)).finish())
-    .toString("base64")
-    .replaceAll("=", "");
-  return { ...statusTrailers(status[refusal.status], refusal.message), "grpc-status-details-bin": details };
-}
-
-function statusTrailers(code: number, message: string): OutgoingHttpHeaders {
-  return { "grpc-status": String(code), "grpc-message": percentEncode(message) };
-}
-
 function endWith(stream: ServerHttp2Stream, code: number, message: string): void {
   end(stream, statusTrailers(code, message));
 }
@@ -490,15 +386,6 @@ function end(stream: ServerHttp2Stream, trailers: OutgoingHttpHeaders, headers?:
   stream.end();
 }
 
-/** `grpc-message`: printable ASCII stands for itself, the rest as the percent-encoded bytes of its UTF-8. */
-function percentEncode(text: string): string {
-  return text
-    .toWellFormed()
-    .replaceAll(/[^ -$&-~]+/g, (part) =>
-      [...Buffer.from(part)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""),
-    );
-}
-
 /** Made once: whoever has too much to do must not spend it on refusing. Nothing of the call was read: it may be repeated. */
 const TOO_MANY_CALLS = refusalTrailers(
   new Refusal(
@@ -508,6 +395,3 @@ const TOO_MANY_CALLS = refusalTrailers(
     { retryAfterMs: OVERLOAD_RETRY_AFTER_MS },
   ),
 );
-
-/** For exhaustiveness: every status a refusal may have exists in gRPC. */
-status satisfies Record<RefusalStatus, number>;

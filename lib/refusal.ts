@@ -1,5 +1,5 @@
 /**
- * A refusal: an expected "no" with a stable reason. Handlers throw it; only grpc-server.ts turns it into a gRPC status.
+ * A refusal: an expected "no" with a stable reason. Handlers throw it; only grpc-status.ts turns it into a gRPC status.
  * Anything else that is thrown is a bug and reaches the caller as INTERNAL with fixed text.
  */
 export type RefusalStatus =

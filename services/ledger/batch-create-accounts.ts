@@ -1,5 +1,6 @@
 import { FieldCheck } from "#lib/fields.ts";
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { encodePosition } from "#lib/position.ts";
 import { malformed, Refusal } from "#lib/refusal.ts";
 import type { BatchCreateAccountsRequest, BatchCreateAccountsResponse } from "#proto/ledgermesh/ledger/v1/ledger.ts";

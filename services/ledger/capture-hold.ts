@@ -1,4 +1,5 @@
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { bucketOfUuid } from "#lib/ids.ts";
 import type { CaptureHoldRequest, Transfer } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { AccountName } from "#services/ledger/command.ts";

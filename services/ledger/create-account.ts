@@ -1,5 +1,6 @@
 import { FieldCheck } from "#lib/fields.ts";
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { FIRST_PINNED_BUCKET, idToUuid, timeMsOfUuid } from "#lib/ids.ts";
 import { encodePosition, type Position } from "#lib/position.ts";
 import { shardOfBucket } from "#lib/shards.ts";

@@ -1,6 +1,7 @@
 import { type ConversionParty, conversionPostings } from "#lib/exchange.ts";
 import { FieldCheck } from "#lib/fields.ts";
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { bucketOfUuid, parseId } from "#lib/ids.ts";
 import type { CreateConversionRequest, Transfer } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { AccountName } from "#services/ledger/command.ts";

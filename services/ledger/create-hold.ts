@@ -1,4 +1,5 @@
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { bucketOfUuid, idToUuid, uuidToId } from "#lib/ids.ts";
 import { Refusal } from "#lib/refusal.ts";
 import { shardOfBucket } from "#lib/shards.ts";

@@ -1,5 +1,6 @@
 import { checkCurrency, FieldCheck } from "#lib/fields.ts";
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { idToUuid, parseId } from "#lib/ids.ts";
 import { encodePosition } from "#lib/position.ts";
 import { Defect } from "#lib/refusal.ts";

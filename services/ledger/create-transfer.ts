@@ -1,4 +1,5 @@
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { malformed } from "#lib/refusal.ts";
 import type { CreateTransferRequest, Transfer } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { COMMAND_TIMEOUT_MS, type Context } from "#services/ledger/context.ts";

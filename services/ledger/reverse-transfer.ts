@@ -1,4 +1,6 @@
-import { type Call, idempotencyKeyOf, internalError, refusalToStatus } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { internalError, refusalToStatus } from "#lib/grpc-status.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { bucketOfUuid, idToUuid } from "#lib/ids.ts";
 import { encodePosition, type Position } from "#lib/position.ts";
 import { Defect, Refusal } from "#lib/refusal.ts";

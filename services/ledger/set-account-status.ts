@@ -1,5 +1,6 @@
 import { FieldCheck, isLine } from "#lib/fields.ts";
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { idToUuid } from "#lib/ids.ts";
 import { encodePosition } from "#lib/position.ts";
 import type { Account } from "#proto/ledgermesh/ledger/v1/ledger.ts";

@@ -1,7 +1,8 @@
 import { formatDecimal, parseDecimal } from "#lib/decimal.ts";
 import { MAX_SPREAD_BPS } from "#lib/exchange.ts";
 import { checkCurrency, checkTime, FieldCheck } from "#lib/fields.ts";
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { idToUuid } from "#lib/ids.ts";
 import { encodePosition } from "#lib/position.ts";
 import { systemBucketOf } from "#lib/shards.ts";

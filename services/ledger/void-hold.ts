@@ -1,4 +1,5 @@
-import { type Call, idempotencyKeyOf } from "#lib/grpc-server.ts";
+import type { Call } from "#lib/grpc-server.ts";
+import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import { idToUuid } from "#lib/ids.ts";
 import { shardOfBucket } from "#lib/shards.ts";
 import type { Hold, VoidHoldRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
