@@ -80,6 +80,29 @@ test("a call is answered, with headers of its own", async () => {
   assert.deepEqual([answer.position, answer.replayed], ["MTo3", true]);
 });
 
+test("a handler learns who calls, until when they wait, and which trace it belongs to", async () => {
+  const seen: Call[] = [];
+  handle = (accountId, call) => {
+    seen.push(call);
+    return Promise.resolve(account(accountId));
+  };
+  const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const before = performance.now();
+  await send(
+    { traceparent, "grpc-timeout": "2500m", "x-envoy-external-address": "192.0.2.7", "x-forwarded-for": "192.0.2.8" },
+    frame("acct_1"),
+  );
+  await send({ traceparent: traceparent.replace("4bf9", "xxxx"), "grpc-timeout": "5x" }, frame("acct_1"));
+  const [full, bad] = seen;
+  assert.deepEqual([full?.peer, full?.principal], ["console", { role: "SERVICE", name: "console" }]);
+  assert.equal(full?.caller, "service:console");
+  assert.equal(full?.traceparent, traceparent);
+  const left = (full?.deadlineMs ?? 0) - before;
+  assert.ok(left >= 2_500 && left < 5_000, `${left} ms are left`);
+  assert.equal(full?.clientAddress, undefined, "only the gateway is believed about the client's address");
+  assert.deepEqual([bad?.traceparent, bad?.deadlineMs], [undefined, undefined]);
+});
+
 test("a refusal keeps its status, reason and text in any script, and its headers", async () => {
   handle = (_, { markReplayed }) => {
     markReplayed();

@@ -6,11 +6,12 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, isIP } from "node:net";
 import { type ServiceDefinition, status } from "@grpc/grpc-js";
 import { Counter } from "prom-client";
 import { internalError, refusalTrailers, statusTrailers } from "#lib/grpc-status.ts";
 import type { Logger } from "#lib/log.ts";
+import { callerOf, type Principal } from "#lib/principal.ts";
 import { Refusal } from "#lib/refusal.ts";
 
 /**
@@ -50,8 +51,18 @@ const refusedCalls = new Counter({
 
 /** What a handler may know of, and add to, the call that it answers. */
 export interface Call {
-  /** Who calls. Until identity exists everybody on loopback is `local`. */
+  /** The process that is connected, by its certificate's name. */
+  readonly peer: string;
+  /** On whose behalf. */
+  readonly principal: Principal;
+  /** The scope of idempotency keys and page tokens (`callerOf`). */
   readonly caller: string;
+  /** When the caller stops waiting, on the clock of `performance.now()`; undefined when they did not say. */
+  readonly deadlineMs: number | undefined;
+  /** The W3C trace context; undefined when absent or malformed. */
+  readonly traceparent: string | undefined;
+  /** The address of the client at the edge, as the gateway saw it; undefined for calls that came another way. */
+  readonly clientAddress: string | undefined;
   /** The header `idempotency-key`; undefined when absent. */
   readonly idempotencyKey: string | undefined;
   /** The header `x-read-after`; undefined when absent. */
@@ -297,8 +308,15 @@ function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method:
     return Promise.resolve();
   }
   let answerHeaders: OutgoingHttpHeaders | undefined;
+  const peer = peerOf();
+  const principal: Principal = { role: "SERVICE", name: peer };
   const call: Call = {
-    caller: "local",
+    peer,
+    principal,
+    caller: callerOf(principal),
+    deadlineMs: deadlineOf(headers),
+    traceparent: traceparentOf(headers),
+    clientAddress: peer === GATEWAY ? clientAddressOf(headers) : undefined,
     idempotencyKey: headerText(headers, "idempotency-key"),
     readAfter: headerText(headers, "x-read-after"),
     headers,
@@ -325,6 +343,43 @@ function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method:
       method.log.error({ err: error, method: method.path }, "an answer could not be sent");
       endRefused(stream, internalError, undefined);
     });
+}
+
+/** Connections without a certificate are of this machine's command line. */
+function peerOf(): string {
+  return CONSOLE;
+}
+
+const CONSOLE = "console";
+const GATEWAY = "gateway";
+
+/** What is left of `grpc-timeout` (at most eight digits and a unit), as a time of `performance.now()`. */
+function deadlineOf(headers: IncomingHttpHeaders): number | undefined {
+  const match = /^(\d{1,8})([HMSmun])$/.exec(headerText(headers, "grpc-timeout") ?? "");
+  if (match === null) return undefined;
+  return performance.now() + Number(match[1]) * (TIMEOUT_UNITS_MS[match[2] as string] as number);
+}
+
+const TIMEOUT_UNITS_MS: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1_000,
+  m: 1,
+  u: 0.001,
+  n: 0.000_001,
+};
+
+function traceparentOf(headers: IncomingHttpHeaders): string | undefined {
+  const text = headerText(headers, "traceparent");
+  return text !== undefined && TRACEPARENT_PATTERN.test(text) ? text : undefined;
+}
+
+/** https://www.w3.org/TR/trace-context/: version 00, ids that are not zero. */
+const TRACEPARENT_PATTERN = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+function clientAddressOf(headers: IncomingHttpHeaders): string | undefined {
+  const text = headerText(headers, "x-envoy-external-address") ?? "";
+  return isIP(text) === 0 ? undefined : text;
 }
 
 /** A header of ASCII text; of several headers of one name, Node joins the values, which matches nothing we ask for. */

@@ -11,6 +11,8 @@ export type RefusalStatus =
   | "DEADLINE_EXCEEDED"
   | "UNAVAILABLE"
   | "UNIMPLEMENTED"
+  | "UNAUTHENTICATED"
+  | "PERMISSION_DENIED"
   | "INTERNAL";
 
 export interface FieldViolation {

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { test } from "node:test";
-import { createFileRegistry, type DescMethod, fromBinary, getOption, hasOption } from "@bufbuild/protobuf";
+import { createFileRegistry, type DescMethod, fromBinary, getOption, hasOption, ScalarType } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { CallerRole, type CallerRule, type PeerRule } from "#proto/ledgermesh/options/v1/callers.ts";
 
 /** The house rules that no linter knows. Needs no running stack: `make check` runs it alone. */
 
@@ -36,13 +37,33 @@ test("every RPC has a handler of its name, a test beside it, and is served", () 
   }
 });
 
-test("every RPC says who may call it", () => {
+/** Roles whose callers own something, and may reach nothing else. */
+const OWNERS: readonly CallerRole[] = [CallerRole.USER, CallerRole.MERCHANT];
+
+test("every RPC says who may call it, and what a user must own to", () => {
   const callers = registry.getExtension("ledgermesh.options.v1.callers");
   assert.ok(callers);
   for (const method of methods) {
     assert.ok(hasOption(method, callers), `${method.name} has no caller rule`);
-    const { roles } = getOption(method, callers) as { roles: number[] };
+    const { roles, ownerField, internal } = getOption(method, callers) as CallerRule;
     assert.ok(roles.length > 0 && !roles.includes(0), `${method.name} admits nobody or anybody`);
+    const admitsOwners = roles.some((role) => OWNERS.includes(role));
+    assert.equal(ownerField !== "", admitsOwners, `${method.name}: owner_field goes with USER and MERCHANT`);
+    if (ownerField !== "" && ownerField !== "self") {
+      const field = method.input.fields.find(({ name }) => name === ownerField);
+      assert.equal(field?.scalar, ScalarType.STRING, `${method.name}: ${ownerField} is no text field of its request`);
+    }
+    if (internal) assert.deepEqual(roles, [CallerRole.SERVICE], `${method.name} is internal: only SERVICE may call it`);
+  }
+});
+
+test("every service says which processes may call it", () => {
+  const peers = registry.getExtension("ledgermesh.options.v1.peers");
+  assert.ok(peers);
+  for (const service of new Set(methods.map(({ parent }) => parent))) {
+    assert.ok(hasOption(service, peers), `${service.name} has no peer rule`);
+    const { names } = getOption(service, peers) as PeerRule;
+    assert.ok(names.length > 0 && names.every((name) => /^[a-z]+$/.test(name)), `${service.name}: ${names}`);
   }
 });
 
