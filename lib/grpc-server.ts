@@ -9,6 +9,8 @@ import {
 import { type AddressInfo, isIP } from "node:net";
 import { type ServiceDefinition, status } from "@grpc/grpc-js";
 import { Counter } from "prom-client";
+import { type Access, GATEWAY, ownedThing } from "#lib/access.ts";
+import { callerRule } from "#lib/caller-rules.ts";
 import { internalError, refusalTrailers, statusTrailers } from "#lib/grpc-status.ts";
 import type { Logger } from "#lib/log.ts";
 import { callerOf, type Principal } from "#lib/principal.ts";
@@ -99,19 +101,37 @@ export interface GrpcServer {
   destroy(): void;
 }
 
+/** A service of the contract, as a process serves it. */
+export interface ServedService {
+  readonly definition: ServiceDefinition;
+  readonly handlers: Readonly<Record<string, UnaryMethod>>;
+  /** By the owner fields that its methods name in the contract, `self` aside. */
+  readonly owners?: Readonly<Record<string, RequireOwner>>;
+}
+
+/** Rejects with the Refusal of a thing that is not there, text and all, when it is not the user's. */
+export type RequireOwner = (id: string, userId: string, call: Call) => Promise<void>;
+
 /** One method of a service of the contract. */
 interface Method extends UnaryMethod {
   readonly path: string;
+  readonly admit: (peer: string, headers: IncomingHttpHeaders) => Principal | Promise<Principal>;
+  readonly requireOwner: (request: unknown, call: Call) => Promise<void> | undefined;
   readonly decode: (bytes: Buffer) => unknown;
   readonly encode: (message: unknown) => Buffer;
 }
 
-/** Starts a server on loopback; port 0 takes a free one. Throws when the port is taken. */
+/**
+ * Starts a server on loopback; port 0 takes a free one. Throws when the port is taken. Without `access`, whoever is connected
+ * may call everything.
+ */
 export async function startGrpcServer(
   port: number,
-  services: readonly { definition: ServiceDefinition; handlers: Readonly<Record<string, UnaryMethod>> }[],
+  services: readonly ServedService[],
+  access?: Access,
 ): Promise<GrpcServer> {
-  const methods = new Map(services.flatMap(methodsOf).map((method) => [method.path, method]));
+  const served = services.flatMap((service) => methodsOf(service, access));
+  const methods = new Map(served.map((method) => [method.path, method]));
   const server = createServer({
     settings: {
       maxConcurrentStreams: MAX_CONCURRENT_CALLS_PER_CONNECTION,
@@ -161,18 +181,28 @@ export async function startGrpcServer(
   };
 }
 
-/** Throws when a method of the contract has no handler. */
-function methodsOf({
-  definition,
-  handlers,
-}: {
-  definition: ServiceDefinition;
-  handlers: Readonly<Record<string, UnaryMethod>>;
-}): Method[] {
+/** Throws when a method of the contract has no handler, no caller rule, or an owner field that nobody can check. */
+function methodsOf({ definition, handlers, owners = {} }: ServedService, access: Access | undefined): Method[] {
   return Object.entries(definition).map(([name, { path, requestDeserialize, responseSerialize }]) => {
     const handler = handlers[name];
     if (handler === undefined) throw new Error(`${path} has no handler`);
-    return { ...handler, path, decode: requestDeserialize, encode: responseSerialize };
+    const method = { ...handler, path, decode: requestDeserialize, encode: responseSerialize };
+    if (access === undefined) {
+      return { ...method, admit: (peer) => ({ role: "SERVICE", name: peer }), requireOwner: () => undefined };
+    }
+    const rule = callerRule(path);
+    const requireOwner = owners[rule.ownerField];
+    if (rule.ownerProperty !== "" && requireOwner === undefined) {
+      throw new Error(`${path}: nobody knows whose ${rule.ownerField} is`);
+    }
+    return {
+      ...method,
+      admit: (peer, headers) => access.admit(rule, peer, headers),
+      requireOwner(request, call) {
+        const owned = ownedThing(rule, call.principal, request);
+        return owned && requireOwner?.(owned.id, owned.userId, call);
+      },
+    };
   });
 }
 
@@ -299,50 +329,60 @@ function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message
 }
 
 /** Resolves when the handler is done, whether the client still waits for it or not. */
-function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, method: Method, bytes: Buffer): Promise<void> {
-  let request: unknown;
-  try {
-    request = method.decode(bytes);
-  } catch {
-    endWith(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
-    return Promise.resolve();
-  }
+async function answer(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  method: Method,
+  bytes: Buffer,
+): Promise<void> {
   let answerHeaders: OutgoingHttpHeaders | undefined;
-  const peer = peerOf();
-  const principal: Principal = { role: "SERVICE", name: peer };
-  const call: Call = {
-    peer,
-    principal,
-    caller: callerOf(principal),
-    deadlineMs: deadlineOf(headers),
-    traceparent: traceparentOf(headers),
-    clientAddress: peer === GATEWAY ? clientAddressOf(headers) : undefined,
-    idempotencyKey: headerText(headers, "idempotency-key"),
-    readAfter: headerText(headers, "x-read-after"),
-    headers,
-    setPosition(token) {
-      answerHeaders ??= { ...GRPC_HEADERS };
-      answerHeaders["x-ledger-position"] = token;
-    },
-    markReplayed() {
-      answerHeaders ??= { ...GRPC_HEADERS };
-      answerHeaders["idempotent-replayed"] = "true";
-    },
-  };
-  return method
-    .answer(request, call)
-    .then(
-      (response) => respond(stream, method.encode(response), answerHeaders ?? GRPC_HEADERS),
-      (error: unknown) => {
-        const refusal = error instanceof Refusal ? error : internalError;
-        if (refusal === internalError) method.log.error({ err: error, method: method.path }, "a handler failed");
-        endRefused(stream, refusal, answerHeaders);
+  try {
+    const peer = peerOf();
+    const admitted = method.admit(peer, headers);
+    const principal = admitted instanceof Promise ? await admitted : admitted;
+    const request = decode(method, bytes);
+    if (request === undefined) {
+      endWith(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
+      return;
+    }
+    const call: Call = {
+      peer,
+      principal,
+      caller: callerOf(principal),
+      idempotencyKey: headerText(headers, "idempotency-key"),
+      readAfter: headerText(headers, "x-read-after"),
+      deadlineMs: deadlineOf(headers),
+      traceparent: traceparentOf(headers),
+      clientAddress: peer === GATEWAY ? clientAddressOf(headers) : undefined,
+      headers,
+      setPosition(token) {
+        answerHeaders ??= { ...GRPC_HEADERS };
+        answerHeaders["x-ledger-position"] = token;
       },
-    )
-    .catch((error: unknown) => {
-      method.log.error({ err: error, method: method.path }, "an answer could not be sent");
-      endRefused(stream, internalError, undefined);
-    });
+      markReplayed() {
+        answerHeaders ??= { ...GRPC_HEADERS };
+        answerHeaders["idempotent-replayed"] = "true";
+      },
+    };
+    const owned = method.requireOwner(request, call);
+    if (owned !== undefined) await owned;
+    const response = method.encode(await method.answer(request, call));
+    respond(stream, response, answerHeaders ?? GRPC_HEADERS);
+  } catch (error) {
+    const refusal = error instanceof Refusal ? error : internalError;
+    if (refusal === internalError) method.log.error({ err: error, method: method.path }, "a call failed");
+    // Headers of an answer that was not sent promise nothing about what is sent instead.
+    endRefused(stream, refusal, refusal === internalError ? undefined : answerHeaders);
+  }
+}
+
+/** Undefined when the bytes are not the method's message. */
+function decode(method: Method, bytes: Buffer): unknown {
+  try {
+    return method.decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Connections without a certificate are of this machine's command line. */
@@ -351,7 +391,6 @@ function peerOf(): string {
 }
 
 const CONSOLE = "console";
-const GATEWAY = "gateway";
 
 /** What is left of `grpc-timeout` (at most eight digits and a unit), as a time of `performance.now()`. */
 function deadlineOf(headers: IncomingHttpHeaders): number | undefined {

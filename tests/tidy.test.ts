@@ -114,7 +114,9 @@ test("docs/errors.md lists every reason, and no other", () => {
   const where = [
     ...globSync("services/*/refusals.ts"),
     ...globSync("gateway/*.{lua,ts}"),
-    ...["grpc-server", "grpc-status", "idempotency-key", "page-token", "refusal"].map((name) => `lib/${name}.ts`),
+    ...["access-refusals", "grpc-server", "grpc-status", "idempotency-key", "page-token", "refusal"].map(
+      (name) => `lib/${name}.ts`,
+    ),
   ].filter((file) => !file.endsWith(".test.ts"));
   const notReasons = new Set([...Object.keys(GRPC_STATUSES), ...NOT_REASONS]);
   const used = new Set(
