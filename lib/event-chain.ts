@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { StoredEvent } from "#lib/events.ts";
+import { type EventLog, LEDGER_LOG, type StoredEvent } from "#lib/events.ts";
 
 /**
  * The hash chain over a shard's events, which makes them tamper-evident (docs/audit.md says what it proves). Format 1:
@@ -11,13 +11,16 @@ import type { StoredEvent } from "#lib/events.ts";
  * text(x) is the length of x in bytes as four bytes, big-endian, then x in UTF-8: no two events have the same encoding.
  * Integers are decimal without leading zeros; the time is RFC 3339 in UTC with milliseconds, as in the published event.
  * The chain hash at a number follows from the events alone, however they were cut into seals.
+ *
+ * Each log of a shard has a chain of its own. That of the log `identity` has another label, so that no event of one log passes
+ * for one of the other.
  */
 export const SEAL_FORMAT = 1;
 export const HASH_BYTES = 32;
 /** c(0): of a shard without events. */
 export const EMPTY_CHAIN: Buffer = Buffer.alloc(HASH_BYTES);
 
-const LABEL = "ledgermesh.event.1";
+const LABELS = { ledger: "ledgermesh.event.1", identity: "ledgermesh.identity.event.1" } as const;
 const LENGTH_BYTES = 4;
 const FIELDS = 10;
 /** UTF-8 takes at most so many bytes for one of JavaScript's UTF-16 units. */
@@ -27,9 +30,9 @@ let scratch = Buffer.allocUnsafeSlow(64 * 1024);
 const link = Buffer.allocUnsafeSlow(2 * HASH_BYTES);
 
 /** e(n), 32 bytes. `shard` is the one whose log holds the event. */
-export function hashEvent(shard: number, event: StoredEvent): Buffer {
+export function hashEvent(shard: number, event: StoredEvent, log: EventLog = LEDGER_LOG): Buffer {
   const parts = [
-    LABEL,
+    LABELS[log.name],
     String(shard),
     String(event.number),
     String(event.bucket),

@@ -28,7 +28,8 @@ export interface ShardOwner {
 }
 
 /** Locks of these kinds never meet: the second half of the lock's key is the shard. */
-export const RELAY_LOCK = 7_236_002;
+/** By the log that is relayed. */
+export const RELAY_LOCKS = { ledger: 7_236_002, identity: 7_236_005 } as const;
 export const PROJECTOR_LOCK = 7_236_003;
 
 const FIRST_RETRY_MS = 100;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { LEDGER_STREAM, ledgerSubject } from "#lib/events.ts";
+import { eventSubject, LEDGER_LOG } from "#lib/events.ts";
 import { LIVE_GENERATION } from "#lib/projection.ts";
 import { consumerName } from "#services/projector/chunk-reader.ts";
 import { assertProjectionEqualsLedger, cursorOf, elasticsearch, headOf, whenProjected } from "#tests/projection.ts";
@@ -26,18 +26,18 @@ test("what JetStream lost is fetched from the shard, a last chunk too", async ()
     // Until there are chunks that the projector has not asked for yet; then they are all gone.
     const pending = async () => {
       const manager = await streams();
-      return (await manager.consumers.info(LEDGER_STREAM, consumerName(LIVE_GENERATION, shard))).num_pending;
+      return (await manager.consumers.info(LEDGER_LOG.stream, consumerName(LIVE_GENERATION, shard))).num_pending;
     };
     while ((await pending()) < 5) await transfer(payer.accountId, payee.accountId, 1n);
     await eventually(async () => (await cursorOf(shard)) === (await headOf(shard)), "all is published");
-    await (await streams()).streams.purge(LEDGER_STREAM, { filter: ledgerSubject(shard) });
+    await (await streams()).streams.purge(LEDGER_LOG.stream, { filter: eventSubject(LEDGER_LOG, shard) });
     // One is seen behind the gap; the last one is lost again, and nothing comes after it.
     await transfer(payer.accountId, payee.accountId, 2n);
     await eventually(async () => (await cursorOf(shard)) === (await headOf(shard)), "all is published");
     const seen = await lastSequence();
     await transfer(payer.accountId, payee.accountId, 3n);
     await eventually(async () => (await cursorOf(shard)) === (await headOf(shard)), "all is published");
-    await (await streams()).streams.deleteMessage(LEDGER_STREAM, seen + 1);
+    await (await streams()).streams.deleteMessage(LEDGER_LOG.stream, seen + 1);
   } finally {
     process.kill(projector, "SIGCONT");
   }
@@ -50,7 +50,7 @@ test("the stream deleted under writes comes back, and no event is lost", async (
   const froms = await Promise.all(shardNumbers.map(headOf));
   const load = await startLoad();
   await progress(load, 50);
-  await (await streams()).streams.delete(LEDGER_STREAM);
+  await (await streams()).streams.delete(LEDGER_LOG.stream);
   await progress(load, 200);
   await load.stop();
   await assertProjectionEqualsLedger({ quiet: true, after: froms });

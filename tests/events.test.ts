@@ -3,7 +3,7 @@ import { after, test } from "node:test";
 import { Client } from "pg";
 import { pino } from "pino";
 import { shardUrls } from "#infra/local/endpoints.ts";
-import { LEDGER_STREAM } from "#lib/events.ts";
+import { LEDGER_LOG } from "#lib/events.ts";
 import type { Logger } from "#lib/log.ts";
 import { type Nats, openNats } from "#lib/nats.ts";
 import { type AccountDocument, ALIASES, checkpointId, indexName, LIVE_GENERATION } from "#lib/projection.ts";
@@ -136,7 +136,7 @@ test("two projectors of one shard at once end with the same documents, and one o
     assert.deepEqual(documents, await list(alias, alias));
   }
 
-  await (await streams()).consumers.delete(LEDGER_STREAM, consumerName(generation, shard));
+  await (await streams()).consumers.delete(LEDGER_LOG.stream, consumerName(generation, shard));
   await dropGeneration(generation);
   await nats.close();
 });

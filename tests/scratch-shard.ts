@@ -48,6 +48,7 @@ export async function scratchShard(shard = 1): Promise<ScratchShard> {
   await db.query("insert into ledger.shard_head (shard, map_version) values ($1, 1)", [shard]);
   await db.query("insert into ledger.bucket_map values (1, 0, 4095, $1)", [shard]);
   await db.query("insert into relay.cursor (shard) values ($1)", [shard]);
+  await db.query("insert into relay.identity_cursor (shard) values ($1)", [shard]);
   return { connect, urlOf: withDatabase };
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { AckPolicy, DeliverPolicy, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
-import { LEDGER_STREAM, ledgerSubject } from "#lib/events.ts";
+import { type EventLog, eventSubject, LEDGER_LOG } from "#lib/events.ts";
 import { cursorOf, headOf } from "#tests/projection.ts";
 import { eventually, postgres, stack } from "#tests/stack.ts";
 
@@ -32,8 +32,8 @@ export async function streams(): Promise<JetStreamManager> {
 }
 
 /** The stream's last sequence: what is published later is after it. */
-export async function lastSequence(): Promise<number> {
-  return (await (await streams()).streams.info(LEDGER_STREAM)).state.last_seq;
+export async function lastSequence({ stream }: EventLog = LEDGER_LOG): Promise<number> {
+  return (await (await streams()).streams.info(stream)).state.last_seq;
 }
 
 /** One event as it was published. */
@@ -52,17 +52,18 @@ export async function publishedEvents(
   shard: number,
   afterSequence: number,
   lastNumber: bigint,
+  log: EventLog = LEDGER_LOG,
 ): Promise<PublishedEvent[]> {
   const manager = await streams();
-  const { name } = await manager.consumers.add(LEDGER_STREAM, {
-    filter_subject: ledgerSubject(shard),
+  const { name } = await manager.consumers.add(log.stream, {
+    filter_subject: eventSubject(log, shard),
     ack_policy: AckPolicy.None,
     deliver_policy: DeliverPolicy.StartSequence,
     opt_start_seq: afterSequence + 1,
     inactive_threshold: 60 * 1_000_000_000,
     mem_storage: true,
   });
-  const consumer = await jetstream(await nats()).consumers.get(LEDGER_STREAM, name);
+  const consumer = await jetstream(await nats()).consumers.get(log.stream, name);
   const events: PublishedEvent[] = [];
   await eventually(async () => {
     for await (const message of await consumer.fetch({ max_messages: 100, expires: FETCH_EXPIRES_MS })) {
@@ -70,22 +71,27 @@ export async function publishedEvents(
     }
     return BigInt(events.at(-1)?.number ?? 0) >= lastNumber;
   }, `event ${lastNumber} of shard ${shard} is in the stream`);
-  await manager.consumers.delete(LEDGER_STREAM, name);
+  await manager.consumers.delete(log.stream, name);
   return events;
 }
 
 /** The same events as the shard's log has them. */
-export async function loggedEvents(shard: number, after: bigint, last: bigint): Promise<PublishedEvent[]> {
+export async function loggedEvents(
+  shard: number,
+  after: bigint,
+  last: bigint,
+  { name }: EventLog = LEDGER_LOG,
+): Promise<PublishedEvent[]> {
   const { rows } = await postgres(shard).query(
     `select e.number::text, e.aggregate_id, type, schema_version, payload,
             to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as time
-       from ledger.events e where e.number > $1 and e.number <= $2 order by e.number`,
+       from ${name}.events e where e.number > $1 and e.number <= $2 order by e.number`,
     [after.toString(), last.toString()],
   );
   return rows.map(({ number, aggregate_id, type, schema_version, payload, time }) => ({
     id: `${shard}/${number}`,
-    source: `/ledger/shards/${shard}`,
-    type: `ledgermesh.ledger.${type}.v${schema_version}`,
+    source: `/${name}/shards/${shard}`,
+    type: `ledgermesh.${name}.${type}.v${schema_version}`,
     subject: aggregate_id,
     time,
     number,

@@ -10,7 +10,7 @@ const PRIVATE_FILE_MODE = 0o600;
 const PRIVATE_FOLDER_MODE = 0o700;
 
 /** The roles that services and auditors log in with; the migrations make them. */
-export const roles = ["ledger", "relay", "projector", "reporting", "auditor"] as const;
+export const roles = ["ledger", "relay", "projector", "reporting", "identity", "auditor"] as const;
 export type Role = (typeof roles)[number];
 
 const SUPERUSER = "postgres-superuser";

@@ -20,6 +20,7 @@ const ROLES = {
   relay: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "30s" },
   projector: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "30s" },
   reporting: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "30s" },
+  identity: { idle_in_transaction_session_timeout: "5s", transaction_timeout: "10s" },
   // Audits read page by page; what takes longer would keep the ledger's old rows from being cleared away.
   auditor: {
     default_transaction_read_only: "on",
@@ -101,6 +102,7 @@ async function registerShard(db: Client, shard: number, ranges: readonly BucketR
     }
     await db.query("insert into relay.cursor (shard) values ($1)", [shard]);
   }
+  await db.query("insert into relay.identity_cursor (shard) values ($1) on conflict do nothing", [shard]);
   const known = await readBucketMap(db);
   if (known.shard !== shard) {
     throw new Error(

@@ -1,5 +1,5 @@
 import type { NatsConnection } from "@nats-io/transport-node";
-import { committedHintSubject } from "#lib/events.ts";
+import { committedHintSubject, LEDGER_LOG } from "#lib/events.ts";
 import type { Logger } from "#lib/log.ts";
 import { openNats } from "#lib/nats.ts";
 
@@ -20,7 +20,7 @@ export function committedHints(natsUrl: string, log: Logger): CommittedHints {
   });
   return {
     committed(shard) {
-      if (nats.connected()) connection?.publish(committedHintSubject(shard));
+      if (nats.connected()) connection?.publish(committedHintSubject(LEDGER_LOG, shard));
     },
     close: nats.close,
   };

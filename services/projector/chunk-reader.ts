@@ -1,6 +1,6 @@
 import { AckPolicy, DeliverPolicy, type JsMsg, jetstream } from "@nats-io/jetstream";
 import { BackOff, pause, Wake } from "#lib/back-off.ts";
-import { LEDGER_STREAM, ledgerSubject, MAX_CHUNK_BYTES } from "#lib/events.ts";
+import { eventSubject, LEDGER_LOG, MAX_CHUNK_BYTES } from "#lib/events.ts";
 import type { Context } from "#services/projector/context.ts";
 
 /**
@@ -80,9 +80,9 @@ export class ChunkReader {
   async #readWhileItWorks(backOff: BackOff): Promise<void> {
     const client = jetstream(await this.#ctx.nats.opened);
     const name = consumerName(this.#ctx.generation, this.#shard);
-    await (await client.jetstreamManager(false)).consumers.add(LEDGER_STREAM, {
+    await (await client.jetstreamManager(false)).consumers.add(LEDGER_LOG.stream, {
       durable_name: name,
-      filter_subject: ledgerSubject(this.#shard),
+      filter_subject: eventSubject(LEDGER_LOG, this.#shard),
       deliver_policy: DeliverPolicy.All,
       // Acknowledging one acknowledges those before it: they are taken in order.
       ack_policy: AckPolicy.All,
@@ -90,7 +90,7 @@ export class ChunkReader {
       max_ack_pending: MAX_UNACKNOWLEDGED,
       max_deliver: -1,
     });
-    const consumer = await client.consumers.get(LEDGER_STREAM, name);
+    const consumer = await client.consumers.get(LEDGER_LOG.stream, name);
     while (!this.#signal.aborted) {
       const room = Math.floor((MAX_BYTES_IN_HAND - this.#bytesInHand) / MAX_CHUNK_BYTES);
       if (room < 1) {

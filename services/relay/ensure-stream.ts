@@ -6,7 +6,7 @@ import {
   RetentionPolicy,
   StorageType,
 } from "@nats-io/jetstream";
-import { LEDGER_STREAM, LEDGER_SUBJECTS } from "#lib/events.ts";
+import type { EventLog } from "#lib/events.ts";
 
 const NANOSECONDS_PER_SECOND = 1_000_000_000;
 /** Some millions of transfers. A consumer that was away for longer fetches from the shards. */
@@ -15,11 +15,11 @@ const MAX_AGE_NS = 3 * 24 * 3600 * NANOSECONDS_PER_SECOND;
 /** Publishing the same chunk again within this time stores it once. */
 const DUPLICATE_WINDOW_NS = 120 * NANOSECONDS_PER_SECOND;
 
-/** Creates the stream of the ledger's events or brings it to this definition; safe to repeat, and when two do it at once. */
-export async function ensureStream(manager: JetStreamManager, replicas: number): Promise<void> {
+/** Creates the stream of a log's events or brings it to this definition; safe to repeat, and when two do it at once. */
+export async function ensureStream(manager: JetStreamManager, log: EventLog, replicas: number): Promise<void> {
   const definition = {
-    subjects: [LEDGER_SUBJECTS],
-    description: "Events of every ledger shard, in chunks. Postgres can fill it again.",
+    subjects: [`${log.name}.events.*`],
+    description: `Events of every ${log.name} shard, in chunks. Postgres can fill it again.`,
     max_bytes: MAX_BYTES,
     max_age: MAX_AGE_NS,
     discard: DiscardPolicy.Old,
@@ -27,10 +27,10 @@ export async function ensureStream(manager: JetStreamManager, replicas: number):
     num_replicas: replicas,
   };
   try {
-    await manager.streams.update(LEDGER_STREAM, definition);
+    await manager.streams.update(log.stream, definition);
   } catch (error) {
     if (!(error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamNotFound)) throw error;
-    const forEver = { name: LEDGER_STREAM, retention: RetentionPolicy.Limits, storage: StorageType.File };
+    const forEver = { name: log.stream, retention: RetentionPolicy.Limits, storage: StorageType.File };
     await manager.streams.add({ ...definition, ...forEver });
   }
 }

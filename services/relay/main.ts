@@ -1,12 +1,16 @@
 import { jetstream } from "@nats-io/jetstream";
+import { EVENT_LOGS } from "#lib/events.ts";
 import { openNats } from "#lib/nats.ts";
 import { runService } from "#lib/service.ts";
-import { ownShard, RELAY_LOCK } from "#lib/shard-owner.ts";
+import { ownShard, RELAY_LOCKS } from "#lib/shard-owner.ts";
 import { config } from "#services/relay/config.ts";
 import type { Context } from "#services/relay/context.ts";
 import { relayShard } from "#services/relay/relay-shard.ts";
 
-/** The relay: from the event log of every shard to JetStream. It may run many times; one is active per shard. */
+/**
+ * The relay: from the event logs of every shard to JetStream. It may run many times; one is active per shard and log. The logs
+ * share nothing but the process: each has its own connection, round and stream.
+ */
 const { shards, natsUrl, healthPort, streamReplicas } = config();
 
 await runService("relay", healthPort, async (log) => {
@@ -17,15 +21,17 @@ await runService("relay", healthPort, async (log) => {
     jetStream: nats.opened.then((connection) => jetstream(connection)),
     streamReplicas,
   };
-  const owners = shards.map((connectionString, index) =>
-    ownShard({
-      shard: index + 1,
-      connectionString,
-      lock: RELAY_LOCK,
-      name: "relay",
-      log,
-      work: (ownership) => relayShard(ctx, index + 1, ownership),
-    }),
+  const owners = EVENT_LOGS.flatMap((eventLog) =>
+    shards.map((connectionString, index) =>
+      ownShard({
+        shard: index + 1,
+        connectionString,
+        lock: RELAY_LOCKS[eventLog.name],
+        name: `relay of ${eventLog.name}`,
+        log: log.child({ log: eventLog.name }),
+        work: (ownership) => relayShard(ctx, eventLog, index + 1, ownership),
+      }),
+    ),
   );
   return {
     notReady: () => {

@@ -1,12 +1,12 @@
 import type { Client } from "pg";
 import { pause } from "#lib/back-off.ts";
 import { EMPTY_CHAIN, extendChainBy, HASH_BYTES, hashEvent, SEAL_FORMAT } from "#lib/event-chain.ts";
-import { readEvents, type StoredEvent } from "#lib/events.ts";
+import { type EventLog, LEDGER_LOG, readEvents, type StoredEvent } from "#lib/events.ts";
 import type { Logger } from "#lib/log.ts";
 import { alteredEvents, sealedEvents, sealingHeldUp } from "#services/relay/metrics.ts";
 
 /**
- * Seals the events of one shard into its hash chain (lib/event-chain.ts). The position is the last number of the newest
+ * Seals one log of one shard into its hash chain (lib/event-chain.ts). The position is the last number of the newest
  * seal: what was sealed is known from the seals alone, whatever the relay's cursor says.
  *
  *   not sealed -> sealed       in runs without a hole, each once; the table takes no second seal and no fork
@@ -41,8 +41,14 @@ const HOLE_RETRY_MS = 60_000;
 const MAX_NUMBERS_LOGGED = 20;
 
 /** Takes up where the newest seal ends. */
-export async function openSealer(db: Client, shard: number, log: Logger): Promise<Sealer> {
-  let { sealedTo, chain } = await readNewestSeal(db);
+export async function openSealer(
+  db: Client,
+  shard: number,
+  log: Logger,
+  eventLog: EventLog = LEDGER_LOG,
+): Promise<Sealer> {
+  const labels = { log: eventLog.name, shard };
+  let { sealedTo, chain } = await readNewestSeal(db, eventLog);
   let turn: Promise<unknown> = Promise.resolve();
 
   /** One at a time: each goes on from the position that the one before has left. */
@@ -63,25 +69,31 @@ export async function openSealer(db: Client, shard: number, log: Logger): Promis
     const [first, last] = [events[0], events.at(-1)];
     // Events before these have no seal yet: these come later, after those.
     if (first === undefined || last === undefined || first.number !== sealedTo + 1n) return;
-    const hashes = Buffer.concat(events.map((event) => hashEvent(shard, event)));
+    const hashes = Buffer.concat(events.map((event) => hashEvent(shard, event, eventLog)));
     const next = extendChainBy(chain, hashes);
     await db.query({
       name: "add-seal",
-      text: `insert into relay.seals (first_number, last_number, format, event_hashes, chain_hash)
+      text: `insert into ${eventLog.sealsTable} (first_number, last_number, format, event_hashes, chain_hash)
              values ($1, $2, $3, $4, $5)`,
       values: [first.number.toString(), last.number.toString(), SEAL_FORMAT, hashes, next],
     });
     [sealedTo, chain] = [last.number, next];
-    sealedEvents.inc({ shard }, events.length);
+    sealedEvents.inc(labels, events.length);
   }
 
   async function compare(events: readonly StoredEvent[]): Promise<void> {
-    const sealed = await readSealedHashes(db, events);
-    const altered = events.filter((event) => sealed.get(event.number)?.equals(hashEvent(shard, event)) !== true);
+    const sealed = await readSealedHashes(db, eventLog, events);
+    const altered = events.filter(
+      (event) => sealed.get(event.number)?.equals(hashEvent(shard, event, eventLog)) !== true,
+    );
     if (altered.length === 0) return;
-    alteredEvents.inc({ shard }, altered.length);
+    alteredEvents.inc(labels, altered.length);
     log.error(
-      { shard, count: altered.length, numbers: altered.slice(0, MAX_NUMBERS_LOGGED).map(({ number }) => `${number}`) },
+      {
+        ...labels,
+        count: altered.length,
+        numbers: altered.slice(0, MAX_NUMBERS_LOGGED).map(({ number }) => `${number}`),
+      },
       "events are not as they were sealed: somebody altered the log. Run `npx ledgermesh audit verify`.",
     );
   }
@@ -91,7 +103,7 @@ export async function openSealer(db: Client, shard: number, log: Logger): Promis
     seal: (events) => inTurn(() => sealInTurn(events)),
     sealNext: () =>
       inTurn(async () => {
-        const events = await readEvents(db, sealedTo, MAX_SEAL_EVENTS);
+        const events = await readEvents(db, sealedTo, MAX_SEAL_EVENTS, eventLog);
         const from = sealedTo + 1n;
         const hole = events.findIndex(({ number }, index) => number !== from + BigInt(index));
         await addSeal(hole < 0 ? events : events.slice(0, hole));
@@ -105,9 +117,16 @@ export async function openSealer(db: Client, shard: number, log: Logger): Promis
  * Seals what the relay does not come to by itself, until the signal aborts: while it waits for NATS, and what was published
  * before there were seals.
  */
-export async function sealWhatIsLeft(sealer: Sealer, shard: number, log: Logger, signal: AbortSignal): Promise<void> {
+export async function sealWhatIsLeft(
+  sealer: Sealer,
+  shard: number,
+  log: Logger,
+  signal: AbortSignal,
+  { name }: EventLog = LEDGER_LOG,
+): Promise<void> {
+  const labels = { log: name, shard };
   let before = -1n;
-  sealingHeldUp.set({ shard }, 0);
+  sealingHeldUp.set(labels, 0);
   try {
     while (!signal.aborted) {
       await pause(CATCH_UP_INTERVAL_MS, signal);
@@ -117,22 +136,22 @@ export async function sealWhatIsLeft(sealer: Sealer, shard: number, log: Logger,
       if (moves) continue;
       let next: SealedNext = { kind: "sealed" };
       while (next.kind === "sealed" && !signal.aborted) next = await sealer.sealNext();
-      sealingHeldUp.set({ shard }, next.kind === "hole" ? 1 : 0);
+      sealingHeldUp.set(labels, next.kind === "hole" ? 1 : 0);
       if (next.kind !== "hole") continue;
       log.error(
-        { shard, missing: `${next.missing}`, found: `${next.found}` },
+        { ...labels, missing: `${next.missing}`, found: `${next.found}` },
         "an event is missing: nothing after it is sealed. Run `npx ledgermesh audit verify`.",
       );
       await pause(HOLE_RETRY_MS, signal);
     }
   } finally {
-    sealingHeldUp.remove({ shard });
+    sealingHeldUp.remove(labels);
   }
 }
 
-async function readNewestSeal(db: Client): Promise<{ sealedTo: bigint; chain: Buffer }> {
+async function readNewestSeal(db: Client, { sealsTable }: EventLog): Promise<{ sealedTo: bigint; chain: Buffer }> {
   const { rows } = await db.query<{ last_number: string; chain_hash: Buffer }>(
-    "select last_number, chain_hash from relay.seals order by last_number desc limit 1",
+    `select last_number, chain_hash from ${sealsTable} order by last_number desc limit 1`,
   );
   const [row] = rows;
   return row === undefined
@@ -141,9 +160,13 @@ async function readNewestSeal(db: Client): Promise<{ sealedTo: bigint; chain: Bu
 }
 
 /** What these events were sealed with, by number. */
-async function readSealedHashes(db: Client, events: readonly StoredEvent[]): Promise<Map<bigint, Buffer>> {
+async function readSealedHashes(
+  db: Client,
+  { sealsTable }: EventLog,
+  events: readonly StoredEvent[],
+): Promise<Map<bigint, Buffer>> {
   const { rows } = await db.query<{ first_number: string; event_hashes: Buffer }>(
-    "select first_number, event_hashes from relay.seals where last_number >= $1 and first_number <= $2",
+    `select first_number, event_hashes from ${sealsTable} where last_number >= $1 and first_number <= $2`,
     [events[0]?.number.toString(), events.at(-1)?.number.toString()],
   );
   const hashes = new Map<bigint, Buffer>();

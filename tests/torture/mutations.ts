@@ -224,16 +224,16 @@ export const mutations: readonly Mutation[] = [
       {
         file: "services/relay/relay-shard.ts",
         from: "        await Promise.all([publishAll(",
-        to: "        await sealer.seal(events);\n        await moveCursor(db, shard, cursor, last.number, sealer.sealedTo());\n        await Promise.all([publishAll(",
+        to: "        await sealer.seal(events);\n        await moveCursor(db, eventLog, shard, cursor, last.number, sealer.sealedTo());\n        await Promise.all([publishAll(",
       },
       {
         file: "services/relay/relay-shard.ts",
-        from: "encodeChunks(shard, events), signal), sealer.seal(events)]);",
-        to: "encodeChunks(shard, events), signal)]);",
+        from: "shard, chunks, signal), sealer.seal(events)]);",
+        to: "shard, chunks, signal)]);",
       },
       {
         file: "services/relay/relay-shard.ts",
-        from: "        if (signal.aborted) return;\n        await moveCursor(db, shard, cursor, last.number, sealer.sealedTo());\n",
+        from: "        if (signal.aborted) return;\n        await moveCursor(db, eventLog, shard, cursor, last.number, sealer.sealedTo());\n",
         to: "",
       },
     ],
