@@ -40,7 +40,13 @@ machine that does nothing else. It exits with 1 when a check fails: what was ack
 shard must sum to zero, everything must be published, and nothing may be missing in the history.
 `;
 
-const NOT_FOR_THE_LEDGER = ["elasticsearch", "projector", "reporting"] as const satisfies readonly PartName[];
+const NOT_FOR_THE_LEDGER = [
+  "elasticsearch",
+  "projector",
+  "reporting",
+  "mail",
+  "identity",
+] as const satisfies readonly PartName[];
 const WITHOUT_GATEWAY = [...NOT_FOR_THE_LEDGER, "gateway"] as const satisfies readonly PartName[];
 
 const { values: args } = parseArgs({

@@ -76,7 +76,11 @@ export function renderBootstrap(
           filter_chains: [{ filters: [httpConnectionManager(contract, descriptorSet, lua)] }],
         },
       ],
-      clusters: [cluster("ledger", config.ledger), cluster("reporting", config.reporting)],
+      clusters: [
+        cluster("ledger", config.ledger),
+        cluster("reporting", config.reporting),
+        cluster("identity", config.identity),
+      ],
     },
     overload_manager: {
       resource_monitors: [

@@ -11,6 +11,7 @@ export interface GatewayConfig {
   readonly adminPort: number;
   readonly ledger: Address;
   readonly reporting: Address;
+  readonly identity: Address;
 }
 
 /** Throws an error for people when a variable is absent or malformed. */
@@ -20,6 +21,7 @@ export function readConfig(environment: Environment = process.env): GatewayConfi
     adminPort: requiredPort(environment, "LEDGERMESH_GATEWAY_ADMIN_PORT"),
     ledger: requiredAddress(environment, "LEDGERMESH_LEDGER_ADDRESS"),
     reporting: requiredAddress(environment, "LEDGERMESH_REPORTING_ADDRESS"),
+    identity: requiredAddress(environment, "LEDGERMESH_IDENTITY_ADDRESS"),
   };
 }
 

@@ -16,7 +16,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
  */
 
 /** Where the calls of a service go. */
-export type ClusterName = "ledger" | "reporting";
+export type ClusterName = "ledger" | "reporting" | "identity";
 
 /** A bit marks a field as seen, and Lua's bit operations have 32 of them, one of which is the sign. */
 const MAX_FIELDS_PER_MESSAGE = 31;

@@ -8,6 +8,7 @@ const ENVIRONMENT = {
   LEDGERMESH_GATEWAY_ADMIN_PORT: "8081",
   LEDGERMESH_LEDGER_ADDRESS: "127.0.0.1:7001",
   LEDGERMESH_REPORTING_ADDRESS: "reporting.internal:7002",
+  LEDGERMESH_IDENTITY_ADDRESS: "127.0.0.1:7003",
 };
 
 interface Rendered {
@@ -88,6 +89,7 @@ test("only the RPCs of the listed services lead anywhere", () => {
       ["/v1/ledger/holds/[^/:]+", "ledger"],
       ["/v1/history/entries", "reporting"],
       ["/v1/history/transfers", "reporting"],
+      ["/v1/users", "identity"],
     ],
   );
   const [last] = routes.slice(-1);

@@ -8,6 +8,7 @@ import { type ClusterName, readContract } from "#gateway/contract.ts";
 const SERVICES: Readonly<Record<string, ClusterName>> = {
   "ledgermesh.ledger.v1.LedgerService": "ledger",
   "ledgermesh.reporting.v1.HistoryService": "reporting",
+  "ledgermesh.identity.v1.IdentityService": "identity",
 };
 
 /** The configuration of Envoy as JSON, from the generated descriptor set and the Lua files beside this one. */

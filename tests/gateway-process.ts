@@ -7,6 +7,7 @@ import { renderConfig } from "#gateway/render-config.ts";
 import { envoyCommand } from "#infra/local/paths.mjs";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
+import { IdentityServiceService } from "#proto/ledgermesh/identity/v1/identity.ts";
 import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { eventually } from "#tests/stack.ts";
@@ -39,7 +40,7 @@ export async function startGateway(
   const seen: SeenCall[] = [];
   const server = await startGrpcServer(
     0,
-    [LedgerServiceService, HistoryServiceService].map((definition) => ({
+    [LedgerServiceService, HistoryServiceService, IdentityServiceService].map((definition) => ({
       definition,
       handlers: standInsFor(definition, seen, standIn),
     })),
@@ -47,7 +48,7 @@ export async function startGateway(
 
   const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
   const services = { host: "127.0.0.1", port: server.port };
-  const config = renderConfig({ port: 0, adminPort: 0, ledger: services, reporting: services });
+  const config = renderConfig({ port: 0, adminPort: 0, ledger: services, reporting: services, identity: services });
   const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];
   writeFileSync(configFile, adjust(config));
   const options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];

@@ -5,6 +5,7 @@ import { readState } from "#infra/local/state.ts";
 import { type Answer, call, openClient } from "#lib/grpc-client.ts";
 import { idGenerator } from "#lib/ids.ts";
 import { evenBucketRanges } from "#lib/shards.ts";
+import { IdentityServiceClient } from "#proto/ledgermesh/identity/v1/identity.ts";
 import {
   type Account,
   Account_Kind,
@@ -26,6 +27,7 @@ export const restUrl = stack.gateway;
 
 export const ledger = openClient(LedgerServiceClient, stack.ledger);
 export const history = openClient(HistoryServiceClient, stack.reporting);
+export const identity = openClient(IdentityServiceClient, stack.identity);
 export const newId = idGenerator(Date.now);
 
 const shards = stack.shards.map((connectionString) => {

@@ -17,6 +17,7 @@ const read = (file: string) => readFileSync(file, "utf8");
 const SERVICE_FOLDERS: Readonly<Record<string, string>> = {
   "ledgermesh.ledger.v1.LedgerService": "services/ledger",
   "ledgermesh.reporting.v1.HistoryService": "services/reporting",
+  "ledgermesh.identity.v1.IdentityService": "services/identity",
 };
 
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, readFileSync("generated/descriptors.binpb")));

@@ -1,5 +1,6 @@
 import { delimiter } from "node:path";
 import { compileCacheFolder, nodeBinFolder } from "#infra/local/paths.mjs";
+import { requiredPort } from "#lib/environment.ts";
 
 export const PORT_VARIABLE_PREFIX = "LEDGERMESH_PORT_";
 
@@ -26,5 +27,13 @@ export function inheritedEnvironment(): Record<string, string> {
     ...Object.fromEntries(kept),
     NODE_COMPILE_CACHE: compileCacheFolder,
     PATH: `${nodeBinFolder}${delimiter}${process.env.PATH ?? ""}`,
+  };
+}
+
+/** The ports of the local mail server, which the launcher gives it. */
+export function mailPorts(): { readonly smtp: number; readonly http: number } {
+  return {
+    smtp: requiredPort(process.env, "LEDGERMESH_MAIL_PORT"),
+    http: requiredPort(process.env, "LEDGERMESH_MAIL_HTTP_PORT"),
   };
 }

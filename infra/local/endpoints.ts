@@ -1,6 +1,14 @@
 import { secretsFolder } from "#infra/local/folders.ts";
 import { type PortName, type Ports, type StackName, shardPortsOf } from "#infra/local/ports.ts";
-import { natsPassword, pageTokenKeyFile, type Role, rolePassword, superuserPassword } from "#infra/local/secrets.ts";
+import {
+  identityKeyFile,
+  keyEncryptionKeyFile,
+  natsPassword,
+  pageTokenKeyFile,
+  type Role,
+  rolePassword,
+  superuserPassword,
+} from "#infra/local/secrets.ts";
 import { stackPorts } from "#infra/local/stack-ports.ts";
 
 export const DATABASE = "ledgermesh";
@@ -9,7 +17,7 @@ export const NATS_USER = "ledgermesh";
 /** Everything binds and connects to loopback only. */
 export const HOST = "127.0.0.1";
 
-export const services = ["ledger", "relay", "projector", "reporting"] as const satisfies readonly Role[];
+export const services = ["ledger", "relay", "projector", "reporting", "identity"] as const satisfies readonly Role[];
 export type ServiceName = (typeof services)[number];
 
 const postgresUrl = (role: string, password: string, port: number) =>
@@ -32,6 +40,7 @@ export interface Endpoints {
   /** host:port of the gRPC servers. */
   readonly ledger: string;
   readonly reporting: string;
+  readonly identity: string;
   /** Base URLs of `/healthz` and `/metrics`. */
   readonly health: Readonly<Record<ServiceName, string>>;
   /** Superuser connection strings, in shard order. */
@@ -39,6 +48,8 @@ export interface Endpoints {
   readonly nats: string;
   readonly natsMonitor: string;
   readonly elasticsearch: string;
+  /** Base URL of the messages that the local mail server has taken. */
+  readonly mail: string;
 }
 
 /** Where the parts of a stack are reached. Throws a Problem when the stack was never started (no secrets yet). */
@@ -50,16 +61,19 @@ export function endpoints(stack: StackName): Endpoints {
     gatewayAdmin: http("gateway_admin"),
     ledger: `${HOST}:${ports.ledger}`,
     reporting: `${HOST}:${ports.reporting}`,
+    identity: `${HOST}:${ports.identity}`,
     health: {
       ledger: http("ledger_health"),
       relay: http("relay_health"),
       projector: http("projector_health"),
       reporting: http("reporting_health"),
+      identity: http("identity_health"),
     },
     shards: superuserShardUrls(stack, ports),
     nats: natsUrl(stack, ports),
     natsMonitor: http("nats_monitor"),
     elasticsearch: http("elasticsearch"),
+    mail: http("mail_http"),
   };
 }
 
@@ -74,12 +88,28 @@ export function stackEnvironment(stack: StackName, service: ServiceName): Record
     LEDGERMESH_ELASTICSEARCH_URL: `http://${HOST}:${ports.elasticsearch}`,
     LEDGERMESH_HEALTH_PORT: String(ports[`${service}_health`]),
   };
-  if (service !== "ledger" && service !== "reporting") return shared;
-  return {
+  if (service !== "ledger" && service !== "reporting" && service !== "identity") return shared;
+  const served = {
     ...shared,
     LEDGERMESH_GRPC_PORT: String(ports[service]),
     LEDGERMESH_PAGE_TOKEN_KEY_FILE: pageTokenKeyFile(stack),
   };
+  return service === "identity" ? { ...served, ...identityEnvironment(stack, ports) } : served;
+}
+
+function identityEnvironment(stack: StackName, ports: Ports): Record<string, string> {
+  return {
+    LEDGERMESH_IDENTITY_KEY_FILE: identityKeyFile(stack),
+    LEDGERMESH_KEY_ENCRYPTION_KEY_FILE: keyEncryptionKeyFile(stack),
+    LEDGERMESH_LEDGER_ADDRESS: `${HOST}:${ports.ledger}`,
+    LEDGERMESH_SMTP_URL: `smtp://${HOST}:${ports.mail}`,
+  };
+}
+
+/** The settings of the local mail server. */
+export function mailEnvironment(stack: StackName): Record<string, string> {
+  const ports = stackPorts(stack);
+  return { LEDGERMESH_MAIL_PORT: String(ports.mail), LEDGERMESH_MAIL_HTTP_PORT: String(ports.mail_http) };
 }
 
 /** The settings of the migrations. */
@@ -98,5 +128,6 @@ export function gatewayEnvironment(stack: StackName): Record<string, string> {
     LEDGERMESH_GATEWAY_ADMIN_PORT: String(ports.gateway_admin),
     LEDGERMESH_LEDGER_ADDRESS: `${HOST}:${ports.ledger}`,
     LEDGERMESH_REPORTING_ADDRESS: `${HOST}:${ports.reporting}`,
+    LEDGERMESH_IDENTITY_ADDRESS: `${HOST}:${ports.identity}`,
   };
 }

@@ -5,6 +5,7 @@ import {
   DATABASE,
   gatewayEnvironment,
   HOST,
+  mailEnvironment,
   migrationEnvironment,
   NATS_USER,
   type ServiceName,
@@ -72,6 +73,8 @@ const otherParts = [
   "relay",
   "projector",
   "reporting",
+  "mail",
+  "identity",
   "gateway",
 ] as const;
 export type PartName = (typeof shardParts)[ShardPort] | (typeof otherParts)[number];
@@ -96,6 +99,8 @@ export function partsOf(stack: StackName, without: readonly PartName[]): Part[] 
     service(stack, "relay", ["migrations", "nats"]),
     service(stack, "projector", ["migrations", "nats", "elasticsearch"]),
     service(stack, "reporting", ["migrations", "elasticsearch"]),
+    mail(stack),
+    service(stack, "identity", ["migrations"]),
     gateway(stack),
   ];
   const present = all.filter((part) => !without.some((name) => name === part.name));
@@ -187,7 +192,8 @@ function migrations(stack: StackName): Part {
 }
 
 function service(stack: StackName, name: ServiceName, after: readonly PartName[]): Part {
-  const ports: PortName[] = name === "ledger" || name === "reporting" ? [name, `${name}_health`] : [`${name}_health`];
+  const ports: PortName[] =
+    name === "ledger" || name === "reporting" || name === "identity" ? [name, `${name}_health`] : [`${name}_health`];
   return {
     name,
     after,
@@ -198,6 +204,21 @@ function service(stack: StackName, name: ServiceName, after: readonly PartName[]
     stopSignal: "SIGTERM",
     stopWithinMs: SERVICE_STOP_MS,
     stopOrder: STOP_ORDER.service,
+  };
+}
+
+/** Takes e-mail by SMTP and keeps it to be read: nothing leaves the machine. */
+function mail(stack: StackName): Part {
+  return {
+    name: "mail",
+    after: [],
+    ports: ["mail", "mail_http"],
+    command: () => ({ ...script("infra/local/mail-server.ts"), environment: mailEnvironment(stack) }),
+    check: httpCheck(`http://${HOST}:${stackPorts(stack).mail_http}/healthz`),
+    readyWithinMs: SERVICE_READY_MS,
+    stopSignal: "SIGTERM",
+    stopWithinMs: SERVICE_STOP_MS,
+    stopOrder: STOP_ORDER.transport,
   };
 }
 

@@ -1,0 +1,39 @@
+import { type Environment, requiredList, requiredPort, requiredSecretFile } from "#lib/environment.ts";
+
+export interface Config {
+  /** Connection strings of every shard, in shard order. */
+  readonly shards: readonly string[];
+  readonly grpcPort: number;
+  readonly healthPort: number;
+  readonly pageTokenKey: Buffer;
+  /** What e-mail addresses and requests are hashed with. */
+  readonly identityKey: Buffer;
+  /** Of attempts to sign up or in from one client address. */
+  readonly addressLimit: { readonly burst: number; readonly perSecond: number };
+}
+
+const DEFAULT_ADDRESS_BURST = 100;
+const DEFAULT_ADDRESS_PER_SECOND = 5;
+
+export function config(): Config {
+  const environment = process.env;
+  return {
+    shards: requiredList(environment, "LEDGERMESH_SHARDS"),
+    grpcPort: requiredPort(environment, "LEDGERMESH_GRPC_PORT"),
+    healthPort: requiredPort(environment, "LEDGERMESH_HEALTH_PORT"),
+    pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
+    identityKey: requiredSecretFile(environment, "LEDGERMESH_IDENTITY_KEY_FILE"),
+    addressLimit: {
+      burst: positiveNumber(environment, "LEDGERMESH_SIGN_IN_ADDRESS_BURST", DEFAULT_ADDRESS_BURST),
+      perSecond: positiveNumber(environment, "LEDGERMESH_SIGN_IN_ADDRESS_PER_SECOND", DEFAULT_ADDRESS_PER_SECOND),
+    },
+  };
+}
+
+function positiveNumber(environment: Environment, name: string, otherwise: number): number {
+  const text = environment[name];
+  if (text === undefined || text === "") return otherwise;
+  const value = Number(text);
+  if (!(value >= 1 && value <= 1_000_000)) throw new Error(`${name} is "${text}": 1 to 1000000 are possible`);
+  return value;
+}

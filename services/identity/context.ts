@@ -1,0 +1,20 @@
+import type { NewId } from "#lib/ids.ts";
+import type { Logger } from "#lib/log.ts";
+import type { PageTokens } from "#lib/page-token.ts";
+import type { AddressLimit } from "#services/identity/address-limit.ts";
+import type { IdentityKeys } from "#services/identity/identity-keys.ts";
+import type { PasswordHashing } from "#services/identity/password-hashing.ts";
+import type { Shard } from "#services/identity/shard.ts";
+
+/** What the handlers work with; built once in main.ts. */
+export interface Context {
+  readonly log: Logger;
+  readonly shards: readonly Shard[];
+  readonly shardOfBucket: (bucket: number) => Shard;
+  readonly newId: NewId;
+  readonly pageTokens: PageTokens;
+  readonly keys: IdentityKeys;
+  readonly passwords: PasswordHashing;
+  /** Of everything that costs a password hash and can be asked for without a token. */
+  readonly addressLimit: AddressLimit;
+}

@@ -1,0 +1,24 @@
+import { createHmac, hkdfSync } from "node:crypto";
+
+/** Keyed hashes, each purpose with a key of its own, derived from one secret (HKDF with SHA-256, RFC 5869). */
+export interface IdentityKeys {
+  /** The key of a normalised e-mail address in the directory, 32 bytes. Its bucket follows from it. */
+  emailKey(normalizedEmail: string): Buffer;
+  /** The fingerprint of a request, in one canonical form, 32 bytes. Keyed: the request may hold a password. */
+  fingerprint(request: unknown): Buffer;
+}
+
+const KEY_BYTES = 32;
+const MIN_SECRET_BYTES = 32;
+
+/** Throws when the secret is too short to be one. */
+export function identityKeys(secret: Buffer): IdentityKeys {
+  if (secret.length < MIN_SECRET_BYTES) throw new Error(`the identity key needs ${MIN_SECRET_BYTES} bytes at least`);
+  const derive = (purpose: string) => Buffer.from(hkdfSync("sha256", secret, "", `ledgermesh ${purpose}`, KEY_BYTES));
+  const [email, fingerprint] = [derive("e-mail address"), derive("request fingerprint")];
+  const mac = (key: Buffer, text: string) => createHmac("sha256", key).update(text).digest();
+  return {
+    emailKey: (normalizedEmail) => mac(email, normalizedEmail),
+    fingerprint: (request) => mac(fingerprint, JSON.stringify(request)),
+  };
+}

@@ -1,0 +1,75 @@
+import { malformed, Refusal, type RefusalStatus } from "#lib/refusal.ts";
+
+/** Every reason for which this service refuses, beside malformed fields (lib/refusal.ts) and idempotency keys. */
+
+const RETRY_AFTER_MS = 1_000;
+
+function refuse(status: RefusalStatus, reason: string, message: string, metadata: Record<string, string>): Refusal {
+  return new Refusal(status, reason, message, { metadata });
+}
+
+export const refusals = {
+  emailAlreadyUsed: () =>
+    refuse("ALREADY_EXISTS", "EMAIL_ALREADY_USED", "Somebody has signed up with this e-mail address already.", {}),
+
+  passwordTooCommon: (field: string) =>
+    malformed(
+      [
+        {
+          field,
+          description:
+            "is one of the passwords that are tried first, or your own address: take one that nobody would guess",
+        },
+      ],
+      "PASSWORD_TOO_COMMON",
+    ),
+
+  idempotencyKeyReused: (key: string, userId: string) =>
+    refuse(
+      "ALREADY_EXISTS",
+      "IDEMPOTENCY_KEY_REUSED",
+      `The idempotency key ${key} was used with another request, for ${userId}. Use a new key for a new command.`,
+      { idempotency_key: key, resource_type: "user", resource_name: userId },
+    ),
+
+  tooManyAttempts: (retryAfterMs: number) =>
+    new Refusal(
+      "RESOURCE_EXHAUSTED",
+      "TOO_MANY_ATTEMPTS",
+      `Too many attempts. Try again in ${Math.ceil(retryAfterMs / 1000)} s.`,
+      { retryAfterMs },
+    ),
+
+  /** Nothing has happened: the queue for password hashes is full, or it would take longer than anybody waits. */
+  passwordsOverloaded: () =>
+    new Refusal(
+      "RESOURCE_EXHAUSTED",
+      "SIGN_IN_OVERLOADED",
+      "Too many passwords are being checked at the moment. Nothing has happened; try again.",
+      { retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  shardUnavailable: (shard: number) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "SHARD_UNAVAILABLE",
+      `Shard ${shard} does not answer. Nothing has happened; try again.`,
+      { metadata: { shard: shard.toString() }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  shardContended: (shard: number) =>
+    new Refusal(
+      "UNAVAILABLE",
+      "SHARD_CONTENDED",
+      `Another command of shard ${shard} had to go first. Nothing has happened; try again.`,
+      { metadata: { shard: shard.toString() }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  outcomeUnknown: (shard: number) =>
+    new Refusal(
+      "DEADLINE_EXCEEDED",
+      "OUTCOME_UNKNOWN",
+      `Shard ${shard} did not say in time whether the command was carried out. Repeat it with the same idempotency key.`,
+      { metadata: { shard: shard.toString() }, retryAfterMs: RETRY_AFTER_MS },
+    ),
+} as const;
