@@ -1,6 +1,6 @@
 # The one front door. `make help` lists what there is; the text behind ## is what it prints.
 .DEFAULT_GOAL := help
-.PHONY: help setup up start stop status logs reset generate check test torture bench demo import migrate
+.PHONY: help setup up start stop status logs reset generate openapi check test torture bench demo import migrate
 
 # Packaged by the set-up. Nothing but the set-up itself runs on the machine's own Node.
 NODE := node_modules/.bin/node
@@ -49,6 +49,9 @@ reset: ## stop, then wipe all data; FORCE=1 does not ask
 generate: ## make TypeScript and descriptors from proto/ anew
 	@command -v node > /dev/null || { echo '$(NODE_MISSING)' >&2; exit 1; }
 	@node infra/local/setup.mjs --generate
+
+openapi: setup ## write gateway/openapi.json anew, from proto/ and docs/errors.md
+	@$(NODE) gateway/openapi.ts
 
 migrate: setup ## bring the databases of the running stack to the newest schema
 	@$(LAUNCHER) migrate --stack $(STACK)

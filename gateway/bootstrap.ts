@@ -18,8 +18,8 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** api.md: 64 KB, batches 8 MB. */
-const MAX_BODY_BYTES = 64 * KIB;
-const MAX_BATCH_BODY_BYTES = 8 * MIB;
+export const MAX_BODY_BYTES = 64 * KIB;
+export const MAX_BATCH_BODY_BYTES = 8 * MIB;
 /** As lib/grpc-server.ts allows: the answer to a batch is larger than the batch. */
 const MAX_RESPONSE_BYTES = 32 * MIB;
 const MAX_HEADERS_KIB = 32;

@@ -5,7 +5,7 @@ import { type GatewayConfig, readConfig } from "#gateway/config.ts";
 import { type ClusterName, readContract } from "#gateway/contract.ts";
 
 /** The services that are reachable from outside. A service that is not named here does not exist for the gateway. */
-const SERVICES: Readonly<Record<string, ClusterName>> = {
+export const SERVICES: Readonly<Record<string, ClusterName>> = {
   "ledgermesh.ledger.v1.LedgerService": "ledger",
   "ledgermesh.reporting.v1.HistoryService": "reporting",
   "ledgermesh.identity.v1.IdentityService": "identity",

@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import { test } from "node:test";
 import { createFileRegistry, type DescMethod, fromBinary, getOption, hasOption, ScalarType } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { renderOpenApi } from "#gateway/openapi.ts";
 import { CallerRole, type CallerRule, type PeerRule } from "#proto/ledgermesh/options/v1/callers.ts";
 
 /** The house rules that no linter knows. Needs no running stack: `make check` runs it alone. */
@@ -66,6 +67,10 @@ test("every service says which processes may call it", () => {
     const { names } = getOption(service, peers) as PeerRule;
     assert.ok(names.length > 0 && names.every((name) => /^[a-z]+$/.test(name)), `${service.name}: ${names}`);
   }
+});
+
+test("the OpenAPI document is that of the contract", () => {
+  assert.ok(read("gateway/openapi.json") === renderOpenApi(), "gateway/openapi.json is old. Mend it: make openapi");
 });
 
 test("every test file is run, and holds a test that is neither skipped nor alone", () => {
