@@ -1,6 +1,6 @@
 # The one front door. `make help` lists what there is; the text behind ## is what it prints.
 .DEFAULT_GOAL := help
-.PHONY: help setup up start stop status logs reset generate openapi check test torture bench demo import migrate
+.PHONY: help setup up start stop status logs reset generate openapi check test torture bench demo import token migrate
 
 # Packaged by the set-up. Nothing but the set-up itself runs on the machine's own Node.
 NODE := node_modules/.bin/node
@@ -79,3 +79,9 @@ demo: setup ## a little economy: people, shops, salaries, in the running stack
 import: setup ## import bank transactions: FILE=path.csv
 	@test -n '$(FILE)' || { echo 'FILE is missing. Mend it: make import FILE=path.csv' >&2; exit 1; }
 	@npx ledgermesh import '$(FILE)'
+
+# Every shell has a USER of its own: only an id of ours is meant.
+token: ## an access token for the running stack, and nothing else: ROLE=service|operator|merchant|user USER=user_…
+	@$(NEEDS_SETUP)
+	@test -n '$(ROLE)' || { echo 'ROLE is missing. Mend it: make token ROLE=service (or operator, merchant, user)' >&2; exit 1; }
+	@$(NODE) cli/main.ts token --role '$(ROLE)' --stack '$(STACK)' $(if $(filter user_%,$(USER)),--user '$(USER)')

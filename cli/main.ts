@@ -14,7 +14,9 @@ import { importFile, Stopped } from "#cli/import.ts";
 import { importJson, importReport, isComplete } from "#cli/import-report.ts";
 import { GaveUp, Interrupted } from "#cli/patience.ts";
 import { auditorShards } from "#cli/shard-connections.ts";
+import { makeToken, type TokenOptions, tokenJson } from "#cli/token.ts";
 import { type Anchor, MAX_PROBLEMS } from "#cli/verify-events.ts";
+import { tokenRoles } from "#infra/local/development-key.ts";
 import { Problem } from "#infra/local/problem.ts";
 
 /** The command line: reads arguments, runs a command, and says by the exit status how it went. */
@@ -62,6 +64,16 @@ Which databases: LEDGERMESH_AUDIT_SHARDS, connection strings of all shards (a ro
 first, with commas between them; without it, the local stack.
 
 Exit status: 0 everything holds; 1 something is broken; 2 something could not be checked; 130 stopped by Ctrl-C.`;
+
+const TOKEN_HELP = `
+The token stands alone on standard output, for a shell to take: -H "authorization: Bearer $(npx ledgermesh token)".
+It is good for an hour and belongs to no session. Without --user it is of a user of the role's own, under whose id nothing
+has to exist; without --name, of the service "console", as which the commands call.
+
+It is signed with the development key that the launcher made. Services of the local stacks know that key; others refuse it,
+and where there is no such key, no token can be made.
+
+Exit status: 0 made; 2 impossible.`;
 
 const interrupted = new AbortController();
 // The first Ctrl-C ends the work in order; the second ends the process, since the listener is gone.
@@ -111,6 +123,17 @@ function commands(): Command {
     .option("--json", "print the result as one JSON object; progress goes to standard error")
     .addHelpText("after", CHECK_HELP)
     .action(checkCommand);
+  program
+    .command("token")
+    .description("Make a short-lived access token for a local development stack, and print it.")
+    .option("--role <role>", `whose: ${tokenRoles.join(", ")}`, "service")
+    .option("--user <id>", "user_…, of a user, merchant or operator")
+    .option("--name <name>", "of a service")
+    .option("--second-factor", "as if signed in with a second factor (operators always are)", false)
+    .option("--stack <name>", "the local stack", "dev")
+    .option("--json", "print the token, whose it is and until when as one JSON object")
+    .addHelpText("after", TOKEN_HELP)
+    .action(tokenCommand);
   return program;
 }
 
@@ -189,6 +212,11 @@ async function checkCommand(options: {
   process.stdout.write(options.json === true ? checkJson(result) : checkReport(result));
   const verdict = checkVerdict(result);
   if (verdict !== "OK") process.exitCode = verdict === "NOT_OK" ? EXIT_INCOMPLETE : EXIT_IMPOSSIBLE;
+}
+
+async function tokenCommand(options: TokenOptions & { readonly json?: true }): Promise<void> {
+  const made = await makeToken(options);
+  process.stdout.write(options.json === true ? tokenJson(made) : `${made.token}\n`);
 }
 
 function invariants(text: string): readonly Invariant[] {

@@ -14,6 +14,7 @@ import { DEVELOPMENT_KEY_ID, type SigningKeys } from "#lib/signing-keys.ts";
  *
  * A verified token is remembered by its text until it is over, so that a session's calls are not verified one by one.
  */
+export const TOKEN_ISSUER = "https://ledgermesh";
 export const TOKEN_AUDIENCE = "ledgermesh";
 /** How long a token of a session is good. Revoked sessions are forgotten a little later: no token may live longer. */
 export const TOKEN_LIFETIME_SECONDS = 10 * 60;

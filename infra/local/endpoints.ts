@@ -1,3 +1,4 @@
+import { developmentKeyFile } from "#infra/local/development-key.ts";
 import { secretsFolder } from "#infra/local/folders.ts";
 import { type PortName, type Ports, type StackName, shardPortsOf } from "#infra/local/ports.ts";
 import {
@@ -92,6 +93,8 @@ export function stackEnvironment(stack: StackName, service: ServiceName): Record
   const served = {
     ...shared,
     LEDGERMESH_GRPC_PORT: String(ports[service]),
+    LEDGERMESH_ENVIRONMENT: "development",
+    LEDGERMESH_DEVELOPMENT_TOKEN_KEY_FILE: developmentKeyFile(stack),
     LEDGERMESH_PAGE_TOKEN_KEY_FILE: pageTokenKeyFile(stack),
   };
   return service === "identity" ? { ...served, ...identityEnvironment(stack, ports) } : served;

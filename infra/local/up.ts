@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { ensureDevelopmentKey } from "#infra/local/development-key.ts";
 import { endpoints } from "#infra/local/endpoints.ts";
 import { lockFile, logFile, logFolder, runFolder, stackFolder } from "#infra/local/folders.ts";
 import { releaseLock, tryLock } from "#infra/local/lock.mjs";
@@ -52,6 +53,7 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
     if (options.fresh) wipe(stack);
     mkdirSync(logFolder(stack), { recursive: true });
     ensureSecrets(stack);
+    ensureDevelopmentKey(stack);
     const parts = partsOf(stack, options.without);
     await checkMachine(stack, parts);
 
