@@ -1,28 +1,114 @@
+import { DEFAULT_RATE_LIMITS, type RateLimit, type RateLimits } from "#gateway/rate-limits.ts";
 import { type Environment, requiredPort, requiredText } from "#lib/environment.ts";
 
-/** A host and port that Envoy connects to. */
+/** A host and port that Envoy connects to, or listens on. */
 export interface Address {
   readonly host: string;
   readonly port: number;
 }
 
+/** Where TLS is spoken, and with which certificate. */
+export interface TlsListener {
+  readonly address: Address;
+  /** Paths of PEM files: the chain, and its private key. */
+  readonly certificateFile: string;
+  readonly keyFile: string;
+}
+
 export interface GatewayConfig {
-  readonly port: number;
+  /** Plain HTTP, on loopback only; never in production. */
+  readonly port: number | undefined;
+  readonly tls: TlsListener | undefined;
   readonly adminPort: number;
+  /** Proxies of ours in front of the gateway that write x-forwarded-for: a client's address is that many from its right. */
+  readonly trustedHops: number;
+  /** Origins whose pages may call. */
+  readonly allowedOrigins: readonly string[];
+  readonly rateLimits: RateLimits;
   readonly ledger: Address;
   readonly reporting: Address;
   readonly identity: Address;
 }
 
+const MAX_TRUSTED_HOPS = 8;
+
 /** Throws an error for people when a variable is absent or malformed. */
 export function readConfig(environment: Environment = process.env): GatewayConfig {
+  const isProduction = environment.LEDGERMESH_ENVIRONMENT === "production";
+  const port = optional(environment, "LEDGERMESH_GATEWAY_PORT", requiredPort);
+  if (isProduction && port !== undefined) {
+    throw new Error("LEDGERMESH_GATEWAY_PORT is set: plain HTTP is for development, only LEDGERMESH_GATEWAY_TLS_PORT");
+  }
+  const tls = readTls(environment);
+  if (port === undefined && tls === undefined) throw new Error("LEDGERMESH_GATEWAY_TLS_PORT is not set");
   return {
-    port: requiredPort(environment, "LEDGERMESH_GATEWAY_PORT"),
+    port,
+    tls,
     adminPort: requiredPort(environment, "LEDGERMESH_GATEWAY_ADMIN_PORT"),
+    trustedHops: optional(environment, "LEDGERMESH_GATEWAY_TRUSTED_HOPS", readTrustedHops) ?? 0,
+    allowedOrigins: optional(environment, "LEDGERMESH_GATEWAY_ALLOWED_ORIGINS", readOrigins) ?? [],
+    rateLimits: {
+      sign_in: optional(environment, "LEDGERMESH_GATEWAY_SIGN_IN_LIMIT", readLimit) ?? DEFAULT_RATE_LIMITS.sign_in,
+      command: optional(environment, "LEDGERMESH_GATEWAY_COMMAND_LIMIT", readLimit) ?? DEFAULT_RATE_LIMITS.command,
+      query: optional(environment, "LEDGERMESH_GATEWAY_QUERY_LIMIT", readLimit) ?? DEFAULT_RATE_LIMITS.query,
+    },
     ledger: requiredAddress(environment, "LEDGERMESH_LEDGER_ADDRESS"),
     reporting: requiredAddress(environment, "LEDGERMESH_REPORTING_ADDRESS"),
     identity: requiredAddress(environment, "LEDGERMESH_IDENTITY_ADDRESS"),
   };
+}
+
+/** What a reader makes of a variable; undefined when it is absent or empty. */
+function optional<Value>(
+  environment: Environment,
+  name: string,
+  read: (environment: Environment, name: string) => Value,
+): Value | undefined {
+  const text = environment[name];
+  return text === undefined || text === "" ? undefined : read(environment, name);
+}
+
+function readTls(environment: Environment): TlsListener | undefined {
+  const port = optional(environment, "LEDGERMESH_GATEWAY_TLS_PORT", requiredPort);
+  if (port === undefined) return undefined;
+  return {
+    address: { host: optional(environment, "LEDGERMESH_GATEWAY_TLS_HOST", requiredText) ?? "127.0.0.1", port },
+    certificateFile: requiredText(environment, "LEDGERMESH_GATEWAY_CERTIFICATE_FILE"),
+    keyFile: requiredText(environment, "LEDGERMESH_GATEWAY_KEY_FILE"),
+  };
+}
+
+function readTrustedHops(environment: Environment, name: string): number {
+  const text = requiredText(environment, name);
+  const hops = Number(text);
+  if (!/^\d+$/.test(text) || hops > MAX_TRUSTED_HOPS) {
+    throw new Error(`${name} is "${text}": not a number from 0 to ${MAX_TRUSTED_HOPS}`);
+  }
+  return hops;
+}
+
+/** Exact origins only: a pattern, or `*`, would sooner or later admit a stranger. */
+function readOrigins(environment: Environment, name: string): string[] {
+  const origins = requiredText(environment, name)
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+  for (const origin of origins) {
+    if (URL.parse(origin)?.origin !== origin || !/^https?:/.test(origin)) {
+      throw new Error(`${name} has "${origin}": not an origin such as https://pay.example.com`);
+    }
+  }
+  return origins;
+}
+
+/** `CALLS/SECONDS` */
+function readLimit(environment: Environment, name: string): RateLimit {
+  const text = requiredText(environment, name);
+  const [, calls, windowSeconds] = /^([1-9]\d{0,8})\/([1-9]\d{0,4})$/.exec(text) ?? [];
+  if (calls === undefined || windowSeconds === undefined) {
+    throw new Error(`${name} is "${text}": not calls/seconds, such as 30/60`);
+  }
+  return { calls: Number(calls), windowSeconds: Number(windowSeconds) };
 }
 
 function requiredAddress(environment: Environment, name: string): Address {

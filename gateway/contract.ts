@@ -6,9 +6,11 @@ import {
   type DescMethod,
   fromBinary,
   getExtension,
+  hasExtension,
   ScalarType,
+  toBinary,
 } from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { type FileDescriptorSet, FileDescriptorSetSchema, type MethodDescriptorProto } from "@bufbuild/protobuf/wkt";
 
 /**
  * What the gateway takes from the contract: the routes of the listed services, and what their requests look like in
@@ -17,6 +19,12 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 
 /** Where the calls of a service go. */
 export type ClusterName = "ledger" | "reporting" | "identity";
+
+/**
+ * What a call counts as for the rate limits: `sign_in` is every command that needs no token (sign-up, sign-in, refresh),
+ * and a `query` is what GET asks for.
+ */
+export type CallClass = "sign_in" | "command" | "query";
 
 /** A bit marks a field as seen, and Lua's bit operations have 32 of them, one of which is the sign. */
 const MAX_FIELDS_PER_MESSAGE = 31;
@@ -33,6 +41,9 @@ export interface Route {
   readonly isBatch: boolean;
   /** Whether the request comes as a body; otherwise it comes as query parameters. */
   readonly hasBody: boolean;
+  /** Whether it may be called without a token. A token that is sent must be good all the same. */
+  readonly isOpen: boolean;
+  readonly callClass: CallClass;
 }
 
 /** What may stand at a place. */
@@ -54,6 +65,8 @@ export interface Field {
 }
 
 export interface Contract {
+  /** The descriptor set without internal RPCs: the transcoder cannot lead to what it has never heard of. */
+  readonly publicDescriptorSet: Uint8Array;
   readonly serviceNames: readonly string[];
   readonly routes: readonly Route[];
   /** RPC with a body -> the fields of its request that the path does not give. */
@@ -72,11 +85,23 @@ interface HttpRule {
   readonly additionalBindings: readonly HttpRule[];
 }
 
-/** Reads the listed services from a descriptor set. Throws when one is absent, or has what the checks do not know. */
+/** Of ledgermesh.options.v1.CallerRule. */
+interface CallerRule {
+  readonly roles: readonly number[];
+  readonly internal: boolean;
+}
+
+/**
+ * Reads the listed services from a descriptor set, without their internal RPCs. Throws when a service is absent, has what
+ * the checks do not know, or has an RPC that does not say who may call it.
+ */
 export function readContract(descriptorSet: Uint8Array, services: Readonly<Record<string, ClusterName>>): Contract {
-  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptorSet));
-  const httpExtension = registry.getExtension("google.api.http");
-  if (httpExtension === undefined) throw new Error("the descriptor set has no google.api.http");
+  const set = fromBinary(FileDescriptorSetSchema, descriptorSet);
+  const options = optionsOf(set);
+  for (const service of set.file.flatMap((file) => file.service)) {
+    service.method = service.method.filter((method) => !options.callersOf(method).internal);
+  }
+  const registry = createFileRegistry(set);
 
   const routes: Route[] = [];
   const bodies: Record<string, readonly Field[]> = {};
@@ -88,10 +113,9 @@ export function readContract(descriptorSet: Uint8Array, services: Readonly<Recor
     if (service === undefined) throw new Error(`the descriptor set has no service ${serviceName}`);
     for (const method of service.methods) {
       const rpc = `${serviceName}.${method.name}`;
-      const { options } = method.proto;
-      const rule = options && (getExtension(options, httpExtension) as unknown as HttpRule);
+      const rule = options.httpRuleOf(method.proto);
       if (rule?.pattern.case === undefined) throw new Error(`${rpc} has no HTTP rule`);
-      const route = toRoute(rpc, method, rule, cluster);
+      const route = toRoute(rpc, method, rule, cluster, options.callersOf(method.proto));
       routes.push(route);
 
       const fromPath = [...route.pathTemplate.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
@@ -100,7 +124,33 @@ export function readContract(descriptorSet: Uint8Array, services: Readonly<Recor
       else queries[rpc] = toFields(fields, types, []).map(asQueryParameter);
     }
   }
-  return { serviceNames: Object.keys(services), routes, bodies, queries, ...types };
+  const publicDescriptorSet = toBinary(FileDescriptorSetSchema, set);
+  return { publicDescriptorSet, serviceNames: Object.keys(services), routes, bodies, queries, ...types };
+}
+
+/** How the options of an RPC are read, whose types only the descriptor set knows. */
+function optionsOf(set: FileDescriptorSet) {
+  const registry = createFileRegistry(set);
+  const extensionOf = (name: string) => {
+    const extension = registry.getExtension(name);
+    if (extension === undefined) throw new Error(`the descriptor set has no ${name}`);
+    return extension;
+  };
+  const [http, callers, roles] = [
+    extensionOf("google.api.http"),
+    extensionOf("ledgermesh.options.v1.callers"),
+    registry.getEnum("ledgermesh.options.v1.CallerRole"),
+  ];
+  const anonymous = roles?.values.find(({ name }) => name === "ANONYMOUS")?.number;
+  return {
+    httpRuleOf: ({ options }: MethodDescriptorProto) =>
+      options && (getExtension(options, http) as unknown as HttpRule | undefined),
+    callersOf({ name, options }: MethodDescriptorProto) {
+      if (options === undefined || !hasExtension(options, callers)) throw new Error(`${name} has no caller rule`);
+      const rule = getExtension(options, callers) as unknown as CallerRule;
+      return { internal: rule.internal, admitsAnybody: rule.roles.some((role) => role === anonymous) };
+    },
+  };
 }
 
 interface Types {
@@ -108,7 +158,13 @@ interface Types {
   readonly enums: Record<string, readonly string[]>;
 }
 
-function toRoute(rpc: string, method: DescMethod, rule: HttpRule, cluster: ClusterName): Route {
+function toRoute(
+  rpc: string,
+  method: DescMethod,
+  rule: HttpRule,
+  cluster: ClusterName,
+  { admitsAnybody }: { readonly admitsAnybody: boolean },
+): Route {
   const { case: verb, value: pathTemplate } = rule.pattern;
   if (method.methodKind !== "unary") throw new Error(`${rpc} streams: not known to the gateway`);
   if (verb === undefined || verb === "custom") throw new Error(`${rpc} has a custom HTTP method: not known`);
@@ -122,6 +178,8 @@ function toRoute(rpc: string, method: DescMethod, rule: HttpRule, cluster: Clust
     cluster,
     isBatch: method.name.startsWith("Batch"),
     hasBody: rule.body === "*",
+    isOpen: admitsAnybody,
+    callClass: verb === "get" ? "query" : admitsAnybody ? "sign_in" : "command",
   };
 }
 

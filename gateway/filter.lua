@@ -76,6 +76,25 @@ local NOT_PRINTABLE_KEY = {
   field = "idempotency_key",
 }
 
+-- Headers that decide something: given twice, each reader might take another one.
+local SINGLE_HEADERS = { "idempotency-key", "x-read-after", "content-encoding" }
+-- Spellings of them that would be passed over silently.
+local MISSPELT_HEADERS = { ["idempotency_key"] = "Idempotency-Key", ["x_read_after"] = "x-read-after" }
+
+-- What is wrong with the headers of a request, in words, or nil.
+local function header_problem(headers)
+  for i = 1, #SINGLE_HEADERS do
+    local name = SINGLE_HEADERS[i]
+    if headers:getNumValues(name) > 1 then return "the header " .. name .. " is given twice" end
+  end
+  for misspelt, name in pairs(MISSPELT_HEADERS) do
+    if headers:get(misspelt) then return "there is no header " .. misspelt .. "; did you mean " .. name .. "?" end
+  end
+  -- Envoy joins several Host headers.
+  if find(headers:get(":authority") or "", ",", 1, true) then return "the header Host is given twice" end
+  return nil
+end
+
 local function is_grpc(content_type)
   return content_type ~= "application/json" and find(lower(content_type), "application/grpc", 1, true) ~= nil
 end
@@ -110,6 +129,9 @@ return function(values, check_body, check_query)
     local rpc, has_body = metadata:get("rpc"), metadata:get("has_body")
     -- No RPC: the route answers by itself.
     if not rpc then return end
+
+    local description = header_problem(headers)
+    if description then return malformed(handle, description) end
 
     -- gRPC would drop what is not printable ASCII, as if the header were not there.
     local key, read_after = headers:get("idempotency-key"), headers:get("x-read-after")
@@ -163,7 +185,7 @@ return function(values, check_body, check_query)
     if not body then return end
     local text = body:getBytes(0, body:length())
 
-    if status == "503" or status == "429" then
+    if (status == "503" or status == "429") and not handle:headers():get("retry-after") then
       local delay = match(text, '"retry_delay":"([%d.]+)s"')
       local seconds = delay and math.max(1, math.ceil(tonumber(delay))) or DEFAULT_RETRY_AFTER_SECONDS
       handle:headers():replace("retry-after", tostring(seconds))

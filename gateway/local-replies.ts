@@ -1,3 +1,5 @@
+import type { Json } from "#gateway/envoy.ts";
+
 /**
  * Envoy's own refusals, in the one error shape. Envoy takes the first mapper whose filter fits.
  *
@@ -6,15 +8,13 @@
  * call was sent, the answer says that the outcome is not known.
  */
 
-type Json = Record<string, unknown>;
-
 interface ErrorAnswer {
   /** A number of google.rpc.Code. */
   readonly code: number;
   readonly reason: string;
   readonly message: string;
-  /** Trying again later can help; filter.lua makes the header Retry-After of it. */
-  readonly retryAfterSeconds?: number;
+  /** Trying again later can help: in so many seconds, or when the header of the answer says. */
+  readonly retryAfterSeconds?: number | "%RESP(RETRY-AFTER)%";
 }
 
 /** Which of Envoy's own answers it is for: by any of Envoy's flags for why it answers, or by the status it chose. */
@@ -25,6 +25,7 @@ const INVALID_ARGUMENT = 3;
 const DEADLINE_EXCEEDED = 4;
 const NOT_FOUND = 5;
 const UNKNOWN = 2;
+const RESOURCE_EXHAUSTED = 8;
 const UNIMPLEMENTED = 12;
 const INTERNAL = 13;
 const UNAVAILABLE = 14;
@@ -50,6 +51,15 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     reason: "GATEWAY_TIMEOUT",
     message: `the service did not answer in time: ${OUTCOME_NOT_KNOWN}`,
   },
+  // rate-limits.ts
+  {
+    httpStatus: 429,
+    code: RESOURCE_EXHAUSTED,
+    reason: "RATE_LIMITED",
+    message:
+      "too many calls of this kind come from this address; nothing has happened, see Retry-After and x-ratelimit-*",
+    retryAfterSeconds: "%RESP(RETRY-AFTER)%",
+  },
   // A bound on calls under way, or on memory.
   {
     flags: ["UO", "OM"],
@@ -67,6 +77,12 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     reason: "SERVICE_UNAVAILABLE",
     message: "the service cannot be reached; nothing has happened, try again later",
     retryAfterSeconds: 1,
+  },
+  {
+    httpStatus: 403,
+    code: UNIMPLEMENTED,
+    reason: "UPGRADE_REFUSED",
+    message: "the gateway tunnels nothing and speaks nothing but HTTP: no CONNECT, no upgrade of the connection",
   },
   {
     httpStatus: 404,
@@ -137,27 +153,47 @@ const WRITTEN_BY_LUA = {
   },
 };
 
-/** `local_reply_config` of the HTTP connection manager. */
-export function localReplyConfig(): Json {
-  return {
-    mappers: [
-      WRITTEN_BY_LUA,
-      ...LOCAL_REPLIES.map((reply) => ({
-        filter: toFilter(reply),
-        ...("answerStatus" in reply && { status_code: reply.answerStatus }),
-        body_format_override: errorFormat(reply),
-      })),
-    ],
+/** `local_reply_config` of the HTTP connection manager; `headers` are those that every answer has. */
+export function localReplyConfig(headers: readonly Json[]): Json {
+  const mappers = [
+    WRITTEN_BY_LUA,
+    ...LOCAL_REPLIES.map((reply) => ({
+      filter: toFilter(reply),
+      ...("answerStatus" in reply && { status_code: reply.answerStatus }),
+      body_format_override: errorFormat(reply),
+      headers_to_add: retryAfter(reply),
+    })),
     // The others are 4xx: the request is at fault, and Envoy says how.
-    body_format: errorFormat({ code: INVALID_ARGUMENT, reason: "MALFORMED_REQUEST", message: ENVOYS_WORDS }),
+    {
+      filter: statusFilter("GE", 400),
+      body_format_override: errorFormat({
+        code: INVALID_ARGUMENT,
+        reason: "MALFORMED_REQUEST",
+        message: ENVOYS_WORDS,
+      }),
+    },
+  ];
+  // A request that Envoy cannot even read passes no filter, so these are added here as well.
+  return {
+    mappers: mappers.map((mapper) => ({
+      ...mapper,
+      headers_to_add: [...("headers_to_add" in mapper ? mapper.headers_to_add : []), ...headers],
+    })),
   };
+}
+
+function retryAfter({ retryAfterSeconds }: ErrorAnswer): Json[] {
+  if (typeof retryAfterSeconds !== "number") return [];
+  return [{ header: { key: "retry-after", value: String(retryAfterSeconds) }, append_action: "ADD_IF_ABSENT" }];
 }
 
 function toFilter(reply: LocalReply): Json {
   if ("flags" in reply) return { response_flag_filter: { flags: reply.flags } };
-  return {
-    status_code_filter: { comparison: { op: "EQ", value: { default_value: reply.httpStatus, runtime_key: "none" } } },
-  };
+  return statusFilter("EQ", reply.httpStatus);
+}
+
+function statusFilter(op: "EQ" | "GE", status: number): Json {
+  return { status_code_filter: { comparison: { op, value: { default_value: status, runtime_key: "none" } } } };
 }
 
 /** google.rpc.Status; Envoy escapes what it puts in for `%…%`. */

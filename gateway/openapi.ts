@@ -10,12 +10,12 @@ import {
   hasOption,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { MAX_BATCH_BODY_BYTES, MAX_BODY_BYTES } from "#gateway/bootstrap.ts";
 import { type Route, readContract } from "#gateway/contract.ts";
 import { commentOf, packageCommentOf } from "#gateway/openapi-comments.ts";
 import { errorResponses, readReasons, sharedErrorResponses } from "#gateway/openapi-errors.ts";
 import { type FieldRule, type Json, type Schemas, schemaCollector } from "#gateway/openapi-schemas.ts";
 import { SERVICES } from "#gateway/render-config.ts";
+import { MAX_BATCH_BODY_BYTES, MAX_BODY_BYTES } from "#gateway/routes.ts";
 import { CallerRole, type CallerRule } from "#proto/ledgermesh/options/v1/callers.ts";
 
 /**

@@ -24,6 +24,7 @@ interface Socket {
 }
 
 interface Route {
+  readonly name?: string;
   readonly match: {
     readonly path?: string;
     readonly safe_regex?: { readonly regex: string };
@@ -42,7 +43,7 @@ function findAll(value: unknown, name: string): unknown[] {
 }
 
 const routes = findAll(rendered, "routes")[0] as readonly Route[];
-const leading = routes.filter(({ route }) => route !== undefined);
+const leading = routes.filter(({ name, route }) => route !== undefined && name !== "preflight");
 
 test("it listens on loopback only, admin too", () => {
   const { admin, static_resources } = rendered;
@@ -65,35 +66,74 @@ test("a service is found at an address, or by name", () => {
 
 test("only the RPCs of the listed services lead anywhere", () => {
   assert.deepEqual(
-    leading.map(({ match, route }) => [match.path ?? match.safe_regex?.regex, route?.cluster]),
+    leading.map(({ match, route }) => [match.path ?? match.safe_regex?.regex, route?.cluster]).toSorted(),
     [
-      ["/v1/ledger/accounts", "ledger"],
-      ["/v1/ledger/accounts:batchCreate", "ledger"],
-      ["/v1/ledger/accounts/[^/:]+", "ledger"],
-      ["/v1/ledger/accounts", "ledger"],
-      ["/v1/ledger/accounts/[^/:]+:freeze", "ledger"],
-      ["/v1/ledger/accounts/[^/:]+:unfreeze", "ledger"],
-      ["/v1/ledger/accounts/[^/:]+:close", "ledger"],
-      ["/v1/ledger/accounts/[^/:]+/entries", "ledger"],
-      ["/v1/ledger/transfers", "ledger"],
-      ["/v1/ledger/transfers:batch", "ledger"],
-      ["/v1/ledger/transfers/[^/:]+:reverse", "ledger"],
-      ["/v1/ledger/transfers/[^/:]+", "ledger"],
-      ["/v1/ledger/rates", "ledger"],
-      ["/v1/ledger/quotes", "ledger"],
-      ["/v1/ledger/quotes/[^/:]+", "ledger"],
-      ["/v1/ledger/conversions", "ledger"],
-      ["/v1/ledger/holds", "ledger"],
-      ["/v1/ledger/holds/[^/:]+:capture", "ledger"],
-      ["/v1/ledger/holds/[^/:]+:void", "ledger"],
-      ["/v1/ledger/holds/[^/:]+", "ledger"],
       ["/v1/history/entries", "reporting"],
       ["/v1/history/transfers", "reporting"],
+      ["/v1/ledger/accounts", "ledger"],
+      ["/v1/ledger/accounts", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+/entries", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+:close", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+:freeze", "ledger"],
+      ["/v1/ledger/accounts/[^/:]+:unfreeze", "ledger"],
+      ["/v1/ledger/accounts:batchCreate", "ledger"],
+      ["/v1/ledger/conversions", "ledger"],
+      ["/v1/ledger/holds", "ledger"],
+      ["/v1/ledger/holds/[^/:]+", "ledger"],
+      ["/v1/ledger/holds/[^/:]+:capture", "ledger"],
+      ["/v1/ledger/holds/[^/:]+:void", "ledger"],
+      ["/v1/ledger/quotes", "ledger"],
+      ["/v1/ledger/quotes/[^/:]+", "ledger"],
+      ["/v1/ledger/rates", "ledger"],
+      ["/v1/ledger/transfers", "ledger"],
+      ["/v1/ledger/transfers/[^/:]+", "ledger"],
+      ["/v1/ledger/transfers/[^/:]+:reverse", "ledger"],
+      ["/v1/ledger/transfers:batch", "ledger"],
       ["/v1/users", "identity"],
     ],
   );
-  const [last] = routes.slice(-1);
-  assert.deepEqual([last?.match.prefix, last?.direct_response?.status], ["/", 404]);
+  assert.deepEqual(
+    routes.slice(-2).map(({ match, direct_response }) => [match, direct_response?.status]),
+    [
+      [{ prefix: "/" }, 404],
+      [{ connect_matcher: {} }, 405],
+    ],
+  );
+});
+
+const TLS = {
+  LEDGERMESH_GATEWAY_TLS_PORT: "8443",
+  LEDGERMESH_GATEWAY_CERTIFICATE_FILE: "/certificate.pem",
+  LEDGERMESH_GATEWAY_KEY_FILE: "/key.pem",
+};
+const listenersWith = (settings: Readonly<Record<string, string | undefined>>) =>
+  (JSON.parse(renderConfig(readConfig({ ...ENVIRONMENT, ...settings }))) as Rendered).static_resources.listeners;
+
+test("there is a listener for plain HTTP on loopback, one for TLS, or both, and in production only TLS", () => {
+  const addressesOf = (settings: Readonly<Record<string, string | undefined>>) =>
+    listenersWith(settings).map(({ address: { socket_address: socket } }) => `${socket.address}:${socket.port_value}`);
+  assert.deepEqual(addressesOf(TLS), ["127.0.0.1:8080", "127.0.0.1:8443"]);
+  const everywhere = { ...TLS, LEDGERMESH_GATEWAY_TLS_HOST: "0.0.0.0" };
+  assert.deepEqual(addressesOf(everywhere), ["127.0.0.1:8080", "0.0.0.0:8443"]);
+  const production = { LEDGERMESH_ENVIRONMENT: "production", LEDGERMESH_GATEWAY_PORT: undefined };
+  assert.deepEqual(addressesOf({ ...everywhere, ...production }), ["0.0.0.0:8443"]);
+});
+
+test("TLS is 1.3 and nothing older, and only there browsers are told to stay with it", () => {
+  const [plain, secure] = listenersWith(TLS).map(({ filter_chains }) => filter_chains);
+  assert.deepEqual(findAll(plain, "tls_params"), []);
+  assert.deepEqual(findAll(secure, "tls_params"), [
+    { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
+  ]);
+  const headersOf = (value: unknown) => findAll(value, "key").filter((key) => key === "strict-transport-security");
+  assert.equal(headersOf(plain).length, 0);
+  assert.ok(headersOf(secure).length > 0);
+});
+
+test("unless it is set, no page of another origin is allowed, and nothing is believed of x-forwarded-for", () => {
+  assert.deepEqual(findAll(rendered, "allow_origin_string_match"), [[]]);
+  assert.deepEqual(findAll(rendered, "xff_num_trusted_hops"), [0]);
 });
 
 test("a command has longer than its service's 5 s, and a batch longer than a command", () => {
@@ -104,8 +144,15 @@ test("a command has longer than its service's 5 s, and a batch longer than a com
 });
 
 test("a missing or malformed setting is named", () => {
-  const cases: [name: keyof typeof ENVIRONMENT, value: string | undefined, message: RegExp][] = [
-    ["LEDGERMESH_GATEWAY_PORT", undefined, /^LEDGERMESH_GATEWAY_PORT is not set$/],
+  const cases: [name: string, value: string | undefined, message: RegExp][] = [
+    ["LEDGERMESH_GATEWAY_PORT", undefined, /^LEDGERMESH_GATEWAY_TLS_PORT is not set$/],
+    ["LEDGERMESH_ENVIRONMENT", "production", /^LEDGERMESH_GATEWAY_PORT is set: plain HTTP is for development/],
+    ["LEDGERMESH_GATEWAY_TLS_PORT", "8443", /^LEDGERMESH_GATEWAY_CERTIFICATE_FILE is not set$/],
+    ["LEDGERMESH_GATEWAY_TRUSTED_HOPS", "-1", /^LEDGERMESH_GATEWAY_TRUSTED_HOPS is "-1": not a number from 0 to 8$/],
+    ["LEDGERMESH_GATEWAY_SIGN_IN_LIMIT", "30", /^LEDGERMESH_GATEWAY_SIGN_IN_LIMIT is "30": not calls\/seconds/],
+    ["LEDGERMESH_GATEWAY_QUERY_LIMIT", "0/1", /^LEDGERMESH_GATEWAY_QUERY_LIMIT is "0\/1": not calls\/seconds/],
+    ["LEDGERMESH_GATEWAY_ALLOWED_ORIGINS", "*", /^LEDGERMESH_GATEWAY_ALLOWED_ORIGINS has "\*": not an origin/],
+    ["LEDGERMESH_GATEWAY_ALLOWED_ORIGINS", "https://a.example.com/", /has "https:\/\/a.example.com\/": not an origin/],
     ["LEDGERMESH_GATEWAY_ADMIN_PORT", "65536", /^LEDGERMESH_GATEWAY_ADMIN_PORT is "65536": not a port/],
     ["LEDGERMESH_LEDGER_ADDRESS", "127.0.0.1", /^LEDGERMESH_LEDGER_ADDRESS is "127.0.0.1": not host:port$/],
     ["LEDGERMESH_REPORTING_ADDRESS", "a:0", /^LEDGERMESH_REPORTING_ADDRESS is "a:0": not host:port$/],

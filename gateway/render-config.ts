@@ -15,7 +15,7 @@ export const SERVICES: Readonly<Record<string, ClusterName>> = {
 export function renderConfig(config: GatewayConfig): string {
   const read = (path: string) => readFileSync(new URL(path, import.meta.url));
   const descriptorSet = read("../generated/descriptors.binpb");
-  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), descriptorSet, {
+  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), {
     values: read("values.lua").toString(),
     checkBody: read("check-body.lua").toString(),
     checkQuery: read("check-query.lua").toString(),

@@ -3,6 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServiceDefinition } from "@grpc/grpc-js";
+import type { GatewayConfig } from "#gateway/config.ts";
+import type { RateLimits } from "#gateway/rate-limits.ts";
 import { renderConfig } from "#gateway/render-config.ts";
 import { envoyCommand } from "#infra/local/paths.mjs";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
@@ -32,10 +34,14 @@ export interface GatewayProcess {
 /** Answers a call of a stand-in; undefined stands for the empty answer. Throws a Refusal. */
 export type StandIn = (call: SeenCall) => Promise<object | undefined>;
 
+const ANY_NUMBER = { calls: 1_000_000, windowSeconds: 1 };
+const UNLIMITED: RateLimits = { sign_in: ANY_NUMBER, command: ANY_NUMBER, query: ANY_NUMBER };
+
 /** `adjust` may change the rendered configuration, to make times and bounds small enough for a test. */
 export async function startGateway(
   standIn: StandIn = () => Promise.resolve(undefined),
   adjust: (config: string) => string = (config) => config,
+  settings: Partial<GatewayConfig> = {},
 ): Promise<GatewayProcess> {
   const seen: SeenCall[] = [];
   const server = await startGrpcServer(
@@ -48,7 +54,18 @@ export async function startGateway(
 
   const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
   const services = { host: "127.0.0.1", port: server.port };
-  const config = renderConfig({ port: 0, adminPort: 0, ledger: services, reporting: services, identity: services });
+  const config = renderConfig({
+    port: 0,
+    tls: undefined,
+    adminPort: 0,
+    trustedHops: 0,
+    allowedOrigins: [],
+    rateLimits: UNLIMITED,
+    ledger: services,
+    reporting: services,
+    identity: services,
+    ...settings,
+  });
   const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];
   writeFileSync(configFile, adjust(config));
   const options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { Refusal } from "#lib/refusal.ts";
 import type { BatchCreateTransfersRequest, CreateTransferRequest } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { BatchCreateTransfersResponse } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { type GatewayProcess, type StandIn, startGateway } from "#tests/gateway-process.ts";
+import { parseRaw, sendRaw } from "#tests/raw-http.ts";
 import { errorOf, rest } from "#tests/rest.ts";
 import { restUrl } from "#tests/stack.ts";
 
@@ -41,28 +41,7 @@ const standIn: StandIn = async ({ method, request }) => {
 const send = (memo: string, to = gateway) => rest(to.url + TRANSFERS, { body: JSON.stringify({ memo }) });
 const get = (path: string, headers: Record<string, string> = {}) => rest(gateway.url + path, { headers });
 
-/** Sends bytes as they are; answers what comes back, until it is as long as it says. */
-function sendRaw(text: string, url = gateway.url): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(Number(new URL(url).port), "127.0.0.1", () => socket.write(text));
-    let received = "";
-    socket.on("data", (chunk) => {
-      received += chunk.toString();
-      const [head = "", body] = received.split("\r\n\r\n");
-      const length = /content-length: (\d+)/.exec(head)?.[1];
-      if (body?.length === Number(length)) socket.destroy();
-    });
-    socket.on("error", reject);
-    socket.on("close", () => resolve(received));
-  });
-}
-
-/** The status and the parsed body of a raw answer. */
-function parseRaw(raw: string): { status: number; body: { code: number; details: { reason: string }[] } } {
-  const [head = "", body = ""] = raw.split("\r\n\r\n");
-  assert.match(head, /content-type: application\/json/);
-  return { status: Number(head.split(" ")[1]), body: JSON.parse(body) };
-}
+const raw = async (text: string, url = gateway.url) => parseRaw(await sendRaw(text, url));
 
 before(async () => {
   gateway = await startGateway(standIn);
@@ -75,7 +54,7 @@ test("the gateway of the stack answers as itself, and only what it was told to",
   assert.equal(status, 404);
   assert.equal(headers.get("server"), "ledgermesh");
   assert.match(headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
-  for (const path of ["/ledgermesh.ledger.v1.LedgerService/GetAccount", "/metrics", "/stats", "/v1/users"]) {
+  for (const path of ["/ledgermesh.ledger.v1.LedgerService/GetAccount", "/metrics", "/stats", "/v1/admin"]) {
     const error = errorOf(await rest(restUrl + path, { body: "{}" }));
     assert.deepEqual([error.status, error.code, error.reason], [404, NOT_FOUND, "ROUTE_NOT_FOUND"]);
   }
@@ -84,9 +63,9 @@ test("the gateway of the stack answers as itself, and only what it was told to",
 test("a path means one thing: dots and letters are resolved, other spellings are not there", async () => {
   const seenAs = async (path: string) => {
     const { length } = gateway.seen;
-    const { status, body } = parseRaw(await sendRaw(`GET ${path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`));
+    const answer = await raw(`GET ${path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`);
     const seen = gateway.seen[length]?.request as { accountId: string } | undefined;
-    return status === 200 ? seen?.accountId : [status, body.details[0]?.reason];
+    return answer.status === 200 ? seen?.accountId : [answer.status, errorOf(answer).reason];
   };
   assert.equal(await seenAs("/v1/ledger/accounts/acct_1"), "acct_1");
   assert.equal(await seenAs("/v1/ledger/../ledger/./accounts/acct_1"), "acct_1");
@@ -155,8 +134,9 @@ test("a command needs a JSON body that says it is JSON, and a query takes none",
   assert.equal((await rest(gateway.url + TRANSFERS, { body: "{}", headers })).status, 200);
 
   assert.deepEqual(await refused({ method: "POST" }), [400, INVALID_ARGUMENT, "MALFORMED_REQUEST"]);
-  const raw = "GET /v1/ledger/accounts/acct_1 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-  assert.equal(parseRaw(await sendRaw(raw)).status, 400);
+  const query =
+    "GET /v1/ledger/accounts/acct_1 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+  assert.equal((await raw(query)).status, 400);
 });
 
 test("a body is bounded by its route, and refused cleanly above", async () => {
@@ -188,10 +168,10 @@ test("a full batch and its answer pass", async () => {
 test("headers are bounded in size and number", async () => {
   const head = "GET /v1/ledger/accounts/acct_1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n";
   const many = (count: number) => Array.from({ length: count }, (_, index) => `h-${index}: 1\r\n`).join("");
-  assert.equal(parseRaw(await sendRaw(`${head}${many(90)}\r\n`)).status, 200);
+  assert.equal((await raw(`${head}${many(90)}\r\n`)).status, 200);
   for (const tooMuch of [many(120), `big: ${"x".repeat(40_000)}\r\n`]) {
-    const { status, body } = parseRaw(await sendRaw(`${head}${tooMuch}\r\n`));
-    assert.deepEqual([status, body.code, body.details[0]?.reason], [431, INVALID_ARGUMENT, "HEADERS_TOO_LARGE"]);
+    const { status, code, reason } = errorOf(await raw(`${head}${tooMuch}\r\n`));
+    assert.deepEqual([status, code, reason], [431, INVALID_ARGUMENT, "HEADERS_TOO_LARGE"]);
   }
 });
 
@@ -204,9 +184,9 @@ test("what is no HTTP is refused in the same shape", async () => {
     "GET /v1/ledger/accounts/acct_1 HTTP/1.1\r\nhost: a\r\nidempotency_key: k\r\n\r\n",
   ];
   for (const request of requests) {
-    const { status, body } = parseRaw(await sendRaw(request));
+    const { status, code, reason } = errorOf(await raw(request));
     assert.ok(status >= 400 && status < 500);
-    assert.deepEqual([body.code, body.details[0]?.reason], [INVALID_ARGUMENT, "MALFORMED_REQUEST"], request);
+    assert.deepEqual([code, reason], [INVALID_ARGUMENT, "MALFORMED_REQUEST"], request);
   }
 });
 
@@ -300,8 +280,8 @@ test("a request that does not arrive is given up", async () => {
   );
   try {
     const head = `POST ${TRANSFERS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{`;
-    const { status, body } = parseRaw(await sendRaw(head, hasty.url));
-    assert.deepEqual([status, body.code, body.details[0]?.reason], [408, DEADLINE_EXCEEDED, "REQUEST_TIMEOUT"]);
+    const { status, code, reason } = errorOf(await raw(head, hasty.url));
+    assert.deepEqual([status, code, reason], [408, DEADLINE_EXCEEDED, "REQUEST_TIMEOUT"]);
     assert.equal(hasty.seen.length, 0);
   } finally {
     hasty.stop();

@@ -155,7 +155,14 @@ const GRPC_STATUSES = Object.fromEntries(
   ].map((name) => [name, true]),
 );
 /** Words of Envoy's configuration. */
-const NOT_REASONS = ["STRICT_DNS", "REJECT_REQUEST"];
+const NOT_REASONS = [
+  "STRICT_DNS",
+  "REJECT_REQUEST",
+  "ADD_IF_ABSENT",
+  "ROUTE_ENTRY",
+  "HTTP_DOWNSTREAM_CONNECTION_IDLE",
+  "TRANSPORT_SOCKET_CONNECT",
+];
 
 test("nothing speaks of the machine it was written on", () => {
   const files = [

@@ -1,0 +1,127 @@
+import type { ClusterName, Contract, Route } from "#gateway/contract.ts";
+import type { Json } from "#gateway/envoy.ts";
+import { countedAs } from "#gateway/rate-limits.ts";
+import { corsPolicy } from "#gateway/response-headers.ts";
+
+/** Which paths there are: the public RPCs of the contract and nothing else. */
+
+const KIB = 1024;
+/** api.md: 64 KB, batches 8 MB. */
+export const MAX_BODY_BYTES = 64 * KIB;
+export const MAX_BATCH_BODY_BYTES = 8 * 1024 * KIB;
+/** The services answer within 5 s, if only with PROCESSING. */
+const ROUTE_TIMEOUT = "6s";
+const BATCH_ROUTE_TIMEOUT = "30s";
+/** Only of calls that no service has seen. */
+const MAX_RETRIES = 2;
+
+/** The one virtual host: which RPC a request is for, what it counts as, and whose pages may ask. */
+export function virtualHost(contract: Contract, allowedOrigins: readonly string[]): Json {
+  return {
+    name: "rest",
+    domains: ["*"],
+    routes: routes(contract),
+    typed_per_filter_config: corsPolicy(allowedOrigins),
+  };
+}
+
+/** Each RPC, then its path with any other method, then everything else. */
+function routes(contract: Contract): Json[] {
+  const ordered = contract.routes.toSorted(literalFirst);
+  const methodsByPath = Map.groupBy(ordered, ({ pathTemplate }) => pathTemplate);
+  return [
+    preflight(),
+    ...ordered.map(rpcRoute),
+    ...[...methodsByPath].map(([pathTemplate, ofPath]) => ({
+      match: pathMatch(pathTemplate),
+      ...ownAnswer(405),
+      response_headers_to_add: [
+        { header: { key: "allow", value: ofPath.map((route) => route.httpMethod).join(", ") } },
+      ],
+    })),
+    { match: { prefix: "/" }, ...ownAnswer(404) },
+    // Has no path, and no end: it would wait for its body.
+    { match: { connect_matcher: {} }, ...ownAnswer(405) },
+  ];
+}
+
+/** The filter for CORS answers every preflight, but only on a route that leads somewhere. */
+function preflight(): Json {
+  const isGiven = { safe_regex: { regex: ".+" } };
+  return {
+    name: "preflight",
+    match: {
+      prefix: "/",
+      headers: [
+        { name: ":method", string_match: { exact: "OPTIONS" } },
+        { name: "origin", string_match: isGiven },
+        { name: "access-control-request-method", string_match: isGiven },
+      ],
+    },
+    route: { cluster: "ledger" satisfies ClusterName },
+  };
+}
+
+/** Envoy takes the first route that fits, the transcoder the most literal one: `users/me` goes before `users/{user_id}`. */
+function literalFirst(a: Route, b: Route): number {
+  const [before, after] = [a, b].map(({ pathTemplate }) => pathTemplate.replaceAll(/\{\w+\}/g, "~")) as [
+    string,
+    string,
+  ];
+  return before < after ? -1 : Number(before > after);
+}
+
+function rpcRoute(route: Route): Json {
+  return {
+    name: route.rpc,
+    match: {
+      ...pathMatch(route.pathTemplate),
+      headers: [{ name: ":method", string_match: { exact: route.httpMethod } }],
+    },
+    route: {
+      cluster: route.cluster,
+      timeout: route.isBatch ? BATCH_ROUTE_TIMEOUT : ROUTE_TIMEOUT,
+      // A call that reached the service is never repeated here: only its caller knows the idempotency key's purpose.
+      retry_policy: {
+        retry_on: "connect-failure,refused-stream,reset-before-request",
+        num_retries: MAX_RETRIES,
+        retry_back_off: { base_interval: "0.025s", max_interval: "0.25s" },
+      },
+    },
+    metadata: {
+      filter_metadata: {
+        "envoy.filters.http.lua": { rpc: route.rpc, has_body: route.hasBody },
+        ...countedAs(route.callClass),
+      },
+    },
+    ...(route.isBatch && {
+      typed_per_filter_config: {
+        "envoy.filters.http.buffer": {
+          "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+          buffer: { max_request_bytes: MAX_BATCH_BODY_BYTES },
+        },
+      },
+    }),
+  };
+}
+
+function pathMatch(template: string): Json {
+  if (!template.includes("{")) return { path: template };
+  const regex = template.replaceAll(".", "\\.").replaceAll(/\{\w+\}/g, "[^/:]+");
+  return { safe_regex: { regex } };
+}
+
+/** Envoy answers by itself, with the body of local-replies.ts, and reads no body for it. */
+function ownAnswer(status: number): Json {
+  return {
+    direct_response: { status },
+    typed_per_filter_config: {
+      "envoy.filters.http.buffer": disabledFilter(),
+      "envoy.filters.http.grpc_json_transcoder": disabledFilter(),
+    },
+  };
+}
+
+function disabledFilter(): Json {
+  return { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", disabled: true, config: {} };
+}
