@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { processorsUsed, readCpuSeconds } from "#bench/cpu.ts";
 import { fundAccounts } from "#bench/fund-accounts.ts";
 import { CALLERS, type Harness, measureChecked, unaryLoad } from "#bench/harness.ts";
+import { openLedger } from "#bench/ledger-client.ts";
 import { HISTORY_SECONDS, measureHistory, TRANSFERS_PER_SECOND } from "#bench/measure-history.ts";
 import { perSecond, summarize } from "#bench/measurement.ts";
 import { measureMemory } from "#bench/memory.ts";
@@ -9,8 +10,6 @@ import { uniformPairs } from "#bench/pairs.ts";
 import type { Row } from "#bench/table.ts";
 import { checkMeasurement, checkShards, countTransfers } from "#bench/verify.ts";
 import { checkHistory, waitUntilProjected } from "#bench/verify-history.ts";
-import { openClient } from "#lib/grpc-client.ts";
-import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** Everything runs: what a payment costs then, and how soon it is in the history. */
 
@@ -35,7 +34,7 @@ export async function runFullWorkloads(harness: Harness): Promise<Row[]> {
   }
   if (!wanted("history") && !wanted("full")) return rows;
 
-  const ledger = openClient(LedgerServiceClient, stack.ledger);
+  const ledger = openLedger(stack);
   try {
     say(`funding ${ACCOUNTS_PER_SHARD} accounts on each shard`);
     const groups = [];

@@ -1,5 +1,6 @@
 import { fundAccounts } from "#bench/fund-accounts.ts";
 import { CALLERS, type Harness, unaryLoad } from "#bench/harness.ts";
+import { openLedger } from "#bench/ledger-client.ts";
 import { type Line, measureInTurns, toRow } from "#bench/lines.ts";
 import { BIG_ACCOUNT_SHARE, loadEntries } from "#bench/load-entries.ts";
 import { measurePages } from "#bench/measure-pages.ts";
@@ -7,8 +8,6 @@ import { type Measurement, summarize } from "#bench/measurement.ts";
 import { uniformPairs } from "#bench/pairs.ts";
 import type { Row } from "#bench/table.ts";
 import { checkShards, countTransfers, vacuum, waitUntilPublished } from "#bench/verify.ts";
-import { openClient } from "#lib/grpc-client.ts";
-import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** A shard with millions of entries against one that has next to none, in turns, in the same ledger. */
 
@@ -22,7 +21,7 @@ const PUBLISHED_WITHIN_MS = 1_800_000;
 
 export async function runGrowth(harness: Harness, entries: number): Promise<Row[]> {
   const { stack, say, signal } = harness;
-  const ledger = openClient(LedgerServiceClient, stack.ledger);
+  const ledger = openLedger(stack);
   try {
     say(`funding ${ACCOUNTS} accounts on each of two shards`);
     const grownIds = await fundAccounts(ledger, ACCOUNTS, [1], stack.shards.length);

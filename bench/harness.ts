@@ -35,6 +35,7 @@ export function unaryLoad({ stack, seconds }: Harness, protocol: Protocol, draw:
   return {
     protocol,
     address: protocol === "grpc" ? stack.ledger : new URL(stack.gateway).host,
+    tls: stack.tls,
     callers,
     warmUpMs: WARM_UP_MS,
     measureMs: seconds * 1000,

@@ -1,5 +1,6 @@
 import { fundAccounts, transferRequest } from "#bench/fund-accounts.ts";
 import { CALLERS, type Harness, unaryLoad, WARM_UP_MS } from "#bench/harness.ts";
+import { openLedger } from "#bench/ledger-client.ts";
 import { type Line, type Measured, measureInTurns, toRow } from "#bench/lines.ts";
 import { BATCHES_IN_FLIGHT, measureBatches } from "#bench/measure-batches.ts";
 import { median, perSecond, summarize } from "#bench/measurement.ts";
@@ -8,8 +9,8 @@ import { type DrawPair, hotPairs, pairsBetween, uniformPairs } from "#bench/pair
 import { openRawLine, RAW_CONNECTIONS, type RawKind, type RawLine } from "#bench/raw-line.ts";
 import type { Row } from "#bench/table.ts";
 import { checkDurable, checkShards, countCrossShardTransfers, countTransfers } from "#bench/verify.ts";
-import { call, openClient } from "#lib/grpc-client.ts";
-import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { call } from "#lib/grpc-client.ts";
+import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** Ledger, Postgres, relay, NATS and the gateway, each line against its raw one, in turns. */
 
@@ -42,7 +43,7 @@ const BATCH_HOT = "batches of 1,000, all credit one account";
 export async function runLedgerWorkloads(harness: Harness): Promise<Row[]> {
   const { stack, say } = harness;
   await checkDurable(stack.shards);
-  const ledger = openClient(LedgerServiceClient, stack.ledger);
+  const ledger = openLedger(stack);
   try {
     say(`funding ${ACCOUNTS} accounts on shard 1, and as many on shard 2`);
     const accountIds = await fundAccounts(ledger, ACCOUNTS, [1], stack.shards.length);

@@ -91,6 +91,11 @@ function ownClient(command: string, firstArgs: readonly string[], signal: AbortS
         pairs,
         latencies,
         currency: CURRENCY,
+        ...(load.protocol === "grpc" && {
+          "tls-ca": load.tls.caFile,
+          "tls-certificate": load.tls.certificateFile,
+          "tls-key": load.tls.keyFile,
+        }),
         callers: load.callers,
         "warm-up-ms": load.warmUpMs,
         "measure-ms": load.measureMs,

@@ -1,8 +1,12 @@
+import type { TlsFiles } from "#lib/tls.ts";
+
 /** What a workload wants of the load client. */
 export interface Load {
   readonly protocol: Protocol;
   /** host:port */
   readonly address: string;
+  /** Whose certificate the calls by gRPC are made with. */
+  readonly tls: TlsFiles;
   readonly callers: number;
   /**
    * Open loop, by `ghz` alone: so many calls are sent per second, however many are under way. Otherwise each caller sends its

@@ -6,6 +6,7 @@ import { AMOUNT_MINOR_UNITS, CALL_TIMEOUT_MS, CURRENCY, type Pair } from "#bench
 import { postTransfer } from "#bench/post-transfer.ts";
 import { openRest } from "#bench/rest.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
+import { openTls } from "#lib/tls.ts";
 import { LedgerServiceClient, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** The load client for machines without Go: `--protocol`, and otherwise the flags and the output of bench/load/main.go. */
@@ -19,6 +20,9 @@ const { values: flags } = parseArgs({
     pairs: { type: "string", default: "" },
     latencies: { type: "string", default: "" },
     currency: { type: "string", default: CURRENCY },
+    "tls-ca": { type: "string", default: "" },
+    "tls-certificate": { type: "string", default: "" },
+    "tls-key": { type: "string", default: "" },
     callers: { type: "string", default: "64" },
     "warm-up-ms": { type: "string", default: "1000" },
     "measure-ms": { type: "string", default: "10000" },
@@ -44,7 +48,8 @@ process.stdout.write(`${JSON.stringify({ acknowledged, failed, first_failures: f
 process.exit(0);
 
 function grpcCaller(): MakeTransfer {
-  const ledger = openClient(LedgerServiceClient, flags.address);
+  const files = { caFile: flags["tls-ca"], certificateFile: flags["tls-certificate"], keyFile: flags["tls-key"] };
+  const ledger = openClient(LedgerServiceClient, flags.address, openTls(files));
   return async (debit, credit) => {
     const wanted = transferRequest(debit, credit, AMOUNT_MINOR_UNITS);
     const { response } = await call(ledger, ledger.createTransfer, wanted, {}, CALL_TIMEOUT_MS);

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { fundAccounts, transferRequest } from "#bench/fund-accounts.ts";
 import { type Harness, measureChecked, unaryLoad, WARM_UP_MS } from "#bench/harness.ts";
+import { openLedger } from "#bench/ledger-client.ts";
 import { type Line, measureInTurns, toRow } from "#bench/lines.ts";
 import { AMOUNT_MINOR_UNITS, CALL_TIMEOUT_MS, type Load } from "#bench/load-request.ts";
 import { type Measurement, median, perSecond, summarize } from "#bench/measurement.ts";
@@ -9,8 +10,8 @@ import { ledgerMemoryRow } from "#bench/memory.ts";
 import { type DrawPair, uniformPairs } from "#bench/pairs.ts";
 import type { Row } from "#bench/table.ts";
 import { checkShards, countTransfers } from "#bench/verify.ts";
-import { CallError, call, openClient } from "#lib/grpc-client.ts";
-import { LedgerServiceClient, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { CallError, call } from "#lib/grpc-client.ts";
+import { type LedgerServiceClient, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 
 /** More load than there is room for: twice the callers that give the peak, and an open loop beyond the peak's rate. */
 
@@ -28,7 +29,7 @@ const PROBE_EVERY_MS = 20;
 
 export async function runOverload(harness: Harness): Promise<Row[]> {
   const { stack, say } = harness;
-  const ledger = openClient(LedgerServiceClient, stack.ledger);
+  const ledger = openLedger(stack);
   try {
     say(`funding ${ACCOUNTS} accounts on shard 1`);
     const draw = uniformPairs(await fundAccounts(ledger, ACCOUNTS, [1], stack.shards.length));

@@ -1,4 +1,8 @@
+import { tlsSettings } from "#cli/config.ts";
+import { Problem } from "#infra/local/problem.ts";
 import { stackPorts } from "#infra/local/stack-ports.ts";
+import { tlsFiles } from "#infra/local/tls-files.ts";
+import { openTls, type Tls } from "#lib/tls.ts";
 
 /** Where the commands find the local stack when nothing else is said. Throws a Problem when the environment names no port. */
 const HOST = "127.0.0.1";
@@ -11,4 +15,17 @@ export function defaultLedger(): string {
 /** The REST base URL. */
 export function defaultGateway(): string {
   return `http://${HOST}:${stackPorts("dev").gateway}`;
+}
+
+/** The certificate that the commands call with. Throws a Problem when there is none. */
+export function openCertificate(): Tls {
+  const files = tlsSettings() ?? tlsFiles("dev", "console");
+  try {
+    return openTls(files);
+  } catch (error) {
+    throw new Problem(
+      `The certificate ${files.certificateFile} cannot be used: ${error instanceof Error ? error.message : error}. ` +
+        "Mend it: make start (or name another: LEDGERMESH_TLS_CA_FILE, LEDGERMESH_TLS_CERTIFICATE_FILE, LEDGERMESH_TLS_KEY_FILE)",
+    );
+  }
 }

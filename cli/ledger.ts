@@ -1,4 +1,5 @@
 import { status } from "@grpc/grpc-js";
+import { openCertificate } from "#cli/endpoints.ts";
 import { Interrupted, Patience } from "#cli/patience.ts";
 import { Problem } from "#infra/local/problem.ts";
 import { type Answer, CallError, call, openClient } from "#lib/grpc-client.ts";
@@ -57,7 +58,7 @@ export async function connectLedger(
   signal: AbortSignal,
   onWait: (reason: string) => void,
 ): Promise<Ledger> {
-  const client = openClient(LedgerServiceClient, address);
+  const client = openClient(LedgerServiceClient, address, openCertificate());
   await new Promise<void>((resolve, reject) => {
     client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => {
       if (error === undefined) return resolve();

@@ -1,8 +1,10 @@
 import type { Address, GatewayConfig } from "#gateway/config.ts";
 import type { ClusterName, Contract } from "#gateway/contract.ts";
-import { type Json, socketAddress } from "#gateway/envoy.ts";
+import { type Json, named, socketAddress } from "#gateway/envoy.ts";
 import { type LuaSources, listener, MAX_RESPONSE_BYTES } from "#gateway/listener.ts";
 import { overloadManager } from "#gateway/overload.ts";
+import { peerUri } from "#lib/peer-name.ts";
+import type { TlsFiles } from "#lib/tls.ts";
 
 const LOOPBACK = "127.0.0.1";
 const CONNECT_TIMEOUT = "1s";
@@ -26,16 +28,16 @@ export function renderBootstrap(config: GatewayConfig, contract: Contract, lua: 
         ...(tls === undefined ? [] : [listener("rest_tls", tls.address, tls, config, contract, lua)]),
       ],
       clusters: [
-        cluster("ledger", config.ledger),
-        cluster("reporting", config.reporting),
-        cluster("identity", config.identity),
+        cluster("ledger", config.ledger, config.upstreamTls),
+        cluster("reporting", config.reporting, config.upstreamTls),
+        cluster("identity", config.identity, config.upstreamTls),
       ],
     },
     overload_manager: overloadManager(),
   };
 }
 
-function cluster(name: ClusterName, address: Address): Json {
+function cluster(name: ClusterName, address: Address, tls: TlsFiles): Json {
   return {
     name,
     type: /^[0-9.]+$/.test(address.host) ? "STATIC" : "STRICT_DNS",
@@ -55,6 +57,7 @@ function cluster(name: ClusterName, address: Address): Json {
         },
       ],
     },
+    transport_socket: upstreamTls(name, tls),
     typed_extension_protocol_options: {
       "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -67,4 +70,23 @@ function cluster(name: ClusterName, address: Address): Json {
       },
     },
   };
+}
+
+/** The gateway shows its certificate, and talks to nobody but the process of this name. */
+function upstreamTls(name: ClusterName, { caFile, certificateFile, keyFile }: TlsFiles): Json {
+  return named("envoy.transport_sockets.tls", {
+    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+    sni: name,
+    // The services resume no session.
+    max_session_keys: 0,
+    common_tls_context: {
+      tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
+      alpn_protocols: ["h2"],
+      tls_certificates: [{ certificate_chain: { filename: certificateFile }, private_key: { filename: keyFile } }],
+      validation_context: {
+        trusted_ca: { filename: caFile },
+        match_typed_subject_alt_names: [{ san_type: "URI", matcher: { exact: peerUri(name) } }],
+      },
+    },
+  });
 }

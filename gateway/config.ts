@@ -1,5 +1,6 @@
 import { DEFAULT_RATE_LIMITS, type RateLimit, type RateLimits } from "#gateway/rate-limits.ts";
-import { type Environment, requiredPort, requiredText } from "#lib/environment.ts";
+import { type Environment, requiredPort, requiredText, requiredTlsFiles } from "#lib/environment.ts";
+import type { TlsFiles } from "#lib/tls.ts";
 
 /** A host and port that Envoy connects to, or listens on. */
 export interface Address {
@@ -28,6 +29,8 @@ export interface GatewayConfig {
   readonly ledger: Address;
   readonly reporting: Address;
   readonly identity: Address;
+  /** The gateway's own certificate, towards the services. */
+  readonly upstreamTls: TlsFiles;
 }
 
 const MAX_TRUSTED_HOPS = 8;
@@ -55,6 +58,7 @@ export function readConfig(environment: Environment = process.env): GatewayConfi
     ledger: requiredAddress(environment, "LEDGERMESH_LEDGER_ADDRESS"),
     reporting: requiredAddress(environment, "LEDGERMESH_REPORTING_ADDRESS"),
     identity: requiredAddress(environment, "LEDGERMESH_IDENTITY_ADDRESS"),
+    upstreamTls: requiredTlsFiles(environment),
   };
 }
 

@@ -9,13 +9,21 @@ const ENVIRONMENT = {
   LEDGERMESH_LEDGER_ADDRESS: "127.0.0.1:7001",
   LEDGERMESH_REPORTING_ADDRESS: "reporting.internal:7002",
   LEDGERMESH_IDENTITY_ADDRESS: "127.0.0.1:7003",
+  LEDGERMESH_TLS_CA_FILE: "/certificates/ca.crt",
+  LEDGERMESH_TLS_CERTIFICATE_FILE: "/certificates/gateway.crt",
+  LEDGERMESH_TLS_KEY_FILE: "/certificates/gateway.key",
 };
 
 interface Rendered {
   readonly admin: { readonly address: Socket };
   readonly static_resources: {
     readonly listeners: readonly { readonly address: Socket; readonly filter_chains: unknown }[];
-    readonly clusters: readonly { readonly name: string; readonly type: string; readonly load_assignment: unknown }[];
+    readonly clusters: readonly {
+      readonly name: string;
+      readonly type: string;
+      readonly load_assignment: unknown;
+      readonly transport_socket: unknown;
+    }[];
   };
 }
 
@@ -62,6 +70,20 @@ test("a service is found at an address, or by name", () => {
   assert.deepEqual([ledger?.name, ledger?.type], ["ledger", "STATIC"]);
   assert.deepEqual([reporting?.name, reporting?.type], ["reporting", "STRICT_DNS"]);
   assert.deepEqual(findAll(reporting, "socket_address"), [{ address: "reporting.internal", port_value: 7002 }]);
+});
+
+test("it shows its certificate to a service, and asks for the one of that service, by TLS 1.3 alone", () => {
+  for (const { name, transport_socket } of rendered.static_resources.clusters) {
+    assert.deepEqual(findAll(transport_socket, "filename"), [
+      "/certificates/gateway.crt",
+      "/certificates/gateway.key",
+      "/certificates/ca.crt",
+    ]);
+    assert.deepEqual(findAll(transport_socket, "match_typed_subject_alt_names"), [
+      [{ san_type: "URI", matcher: { exact: `spiffe://ledgermesh/${name}` } }],
+    ]);
+    assert.deepEqual(findAll(transport_socket, "tls_minimum_protocol_version"), ["TLSv1_3"]);
+  }
 });
 
 test("only the RPCs of the listed services lead anywhere", () => {

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { TlsFiles } from "#lib/tls.ts";
 
 /** Reading settings from an environment; only the config.ts of a service calls these, with `process.env`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -30,4 +31,13 @@ export function requiredList(environment: Environment, name: string): string[] {
 /** The bytes of the file that a variable names: how secrets are handed over. */
 export function requiredSecretFile(environment: Environment, name: string): Buffer {
   return readFileSync(requiredText(environment, name));
+}
+
+/** Where the certificate of the process is. */
+export function requiredTlsFiles(environment: Environment): TlsFiles {
+  return {
+    caFile: requiredText(environment, "LEDGERMESH_TLS_CA_FILE"),
+    certificateFile: requiredText(environment, "LEDGERMESH_TLS_CERTIFICATE_FILE"),
+    keyFile: requiredText(environment, "LEDGERMESH_TLS_KEY_FILE"),
+  };
 }

@@ -1,13 +1,17 @@
+import type { PeerCertificate } from "node:tls";
 import {
   type CallOptions,
   type ChannelCredentials,
   type Client,
+  type ClientOptions,
   credentials,
   Metadata,
   type requestCallback,
   type ServiceError,
 } from "@grpc/grpc-js";
 import { ERROR_DOMAIN } from "#lib/grpc-status.ts";
+import { nameOfPeer } from "#lib/peer-name.ts";
+import type { Tls } from "#lib/tls.ts";
 import { BadRequest, ErrorInfo, RetryInfo } from "#proto/google/rpc/error_details.ts";
 import { Status } from "#proto/google/rpc/status.ts";
 
@@ -16,15 +20,45 @@ import { Status } from "#proto/google/rpc/status.ts";
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DEADLINE_MS = 30_000;
 
-/** A client of one service at `host:port`. */
+interface ClientClass<C extends Client> {
+  new (address: string, credentials: ChannelCredentials, options: object): C;
+  /** `ledgermesh.ledger.v1.LedgerService` */
+  readonly serviceName: string;
+}
+
+/** A client of one service at `host:port`, which must be the process that the contract's package names. */
 export function openClient<C extends Client>(
-  ClientClass: new (address: string, credentials: ChannelCredentials, options: object) => C,
+  ClientClass: ClientClass<C>,
   address: string,
+  tls: Tls,
+  options: Partial<ClientOptions> = {},
 ): C {
-  return new ClientClass(address, credentials.createInsecure(), {
+  const [, process = ""] = ClientClass.serviceName.split(".");
+  const checkServerIdentity = serverCheckOf(process);
+  return new ClientClass(address, credentials.createFromSecureContext(tls.context, { checkServerIdentity }), {
+    // What the check is given instead of an address, and what the server may choose a certificate by.
+    "grpc.ssl_target_name_override": process,
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    ...options,
   });
+}
+
+type ServerCheck = (name: string, certificate: PeerCertificate) => Error | undefined;
+
+/** One per process: clients whose checks are the same function share a connection. */
+const serverChecks = new Map<string, ServerCheck>();
+
+/** The CA was looked at before: this asks whether the certificate stands for the process that is meant. */
+function serverCheckOf(process: string): ServerCheck {
+  const known = serverChecks.get(process);
+  if (known !== undefined) return known;
+  const check: ServerCheck = (_, certificate) => {
+    const name = nameOfPeer(certificate.subjectaltname);
+    return name === process ? undefined : new Error(`this is ${name ?? "no process of ours"}, not ${process}`);
+  };
+  serverChecks.set(process, check);
+  return check;
 }
 
 export interface Answer<Response> {

@@ -1,16 +1,26 @@
 import assert from "node:assert/strict";
-import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
+import {
+  type ClientHttp2Session,
+  connect,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
+} from "node:http2";
 import { after, before, test } from "node:test";
 import { CallError, call, openClient } from "#lib/grpc-client.ts";
 import { type Call, type GrpcServer, startGrpcServer, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
 import { Refusal } from "#lib/refusal.ts";
+import { openTls, type Tls } from "#lib/tls.ts";
 import { Account, LedgerServiceClient, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { makeCertificates } from "#tests/certificates.ts";
 
 const PATH = "/ledgermesh.ledger.v1.LedgerService/GetAccount";
 const log = createLogger("test");
 log.level = "silent";
 
+let serverTls: Tls;
+let consoleTls: Tls;
 let server: GrpcServer;
 let session: ClientHttp2Session;
 let client: LedgerServiceClient;
@@ -26,9 +36,12 @@ before(async () => {
     return handle(accountId, headers);
   });
   const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
-  server = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }]);
-  session = connect(`http://127.0.0.1:${server.port}`);
-  client = openClient(LedgerServiceClient, `127.0.0.1:${server.port}`);
+  const certificates = await makeCertificates();
+  serverTls = openTls(certificates.files("ledger"));
+  consoleTls = openTls(certificates.files("console"));
+  server = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }], serverTls);
+  session = connectTo(server);
+  client = openClient(LedgerServiceClient, `127.0.0.1:${server.port}`, consoleTls);
 });
 after(() => {
   client.close();
@@ -37,6 +50,11 @@ after(() => {
 });
 
 const getAccount = (accountId: string, headers = {}) => call(client, client.getAccount, { accountId }, headers);
+
+/** A connection of the process `console`. */
+function connectTo({ port }: GrpcServer, options: SecureClientSessionOptions = {}): ClientHttp2Session {
+  return connect(`https://127.0.0.1:${port}`, { ...consoleTls.options(), ...options });
+}
 
 /** A frame of gRPC around a GetAccountRequest. */
 function frame(accountId: string, compressed = 0): Buffer {
@@ -185,7 +203,7 @@ test("a client that goes away leaves nothing behind", async () => {
     return account(accountId);
   };
   const before = calls;
-  const other = connect(`http://127.0.0.1:${server.port}`);
+  const other = connectTo(server);
   other.on("error", () => {});
   const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
   stream.on("error", () => {});
@@ -204,7 +222,7 @@ test("calls whose clients went away count until their handlers are done", async 
     return account(accountId);
   };
   const before = calls;
-  const other = connect(`http://127.0.0.1:${server.port}`);
+  const other = connectTo(server);
   other.on("error", () => {});
   for (let count = 0; count < 1_000; count += 1) {
     const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
@@ -223,7 +241,7 @@ test("calls whose clients went away count until their handlers are done", async 
 });
 
 test("many large requests at once are refused beyond a bound of all of them, and others are served after it", async () => {
-  const other = connect(`http://127.0.0.1:${server.port}`, { maxSessionMemory: 1_000 });
+  const other = connectTo(server, { maxSessionMemory: 1_000 });
   const chunk = Buffer.alloc(4 * 1024 * 1024);
   const codes: unknown[] = [];
   const streams = Array.from({ length: 40 }, () => {
@@ -250,8 +268,8 @@ test("a stopping server ends what is under way and takes nothing new", async () 
     return account(accountId);
   });
   const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
-  const stopping = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }]);
-  const other = connect(`http://127.0.0.1:${stopping.port}`);
+  const stopping = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }], serverTls);
+  const other = connectTo(stopping);
   other.on("error", () => {});
   const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
   const trailers = new Promise<IncomingHttpHeaders>((resolve) => stream.once("trailers", resolve));
@@ -262,7 +280,7 @@ test("a stopping server ends what is under way and takes nothing new", async () 
   release();
   assert.equal((await trailers)["grpc-status"], "0");
   await stopped;
-  await assert.rejects(new Promise((_, reject) => connect(`http://127.0.0.1:${stopping.port}`).once("error", reject)), {
+  await assert.rejects(new Promise((_, reject) => connectTo(stopping).once("error", reject)), {
     code: "ECONNREFUSED",
   });
 });

@@ -1,20 +1,27 @@
+import { constants as cryptoConstants } from "node:crypto";
 import {
   constants,
+  createSecureServer,
   createServer,
+  type Http2SecureServer,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
+  type ServerOptions,
 } from "node:http2";
 import { type AddressInfo, isIP } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { type ServiceDefinition, status } from "@grpc/grpc-js";
 import { Counter } from "prom-client";
 import { type Access, GATEWAY, ownedThing } from "#lib/access.ts";
 import { callerRule } from "#lib/caller-rules.ts";
 import { internalError, refusalTrailers, statusTrailers } from "#lib/grpc-status.ts";
 import type { Logger } from "#lib/log.ts";
+import { nameOfPeer } from "#lib/peer-name.ts";
 import { callerOf, type Principal } from "#lib/principal.ts";
 import { Refusal } from "#lib/refusal.ts";
+import type { Tls } from "#lib/tls.ts";
 
 /**
  * The gRPC server: unary calls over HTTP/2 as the protocol says
@@ -46,6 +53,23 @@ const MAX_HEADER_BYTES = 16 * 1024;
 /** gRPC's frame around a message: a flag for compression, and the length. */
 const FRAME_HEADER_BYTES = 5;
 
+/** How long a connection may take to show who it is. */
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+const HTTP2_OPTIONS: ServerOptions = {
+  settings: {
+    maxConcurrentStreams: MAX_CONCURRENT_CALLS_PER_CONNECTION,
+    initialWindowSize: WINDOW_BYTES,
+    maxHeaderListSize: MAX_HEADER_BYTES,
+    enablePush: false,
+  },
+  // In MB; Node would end calls beyond 10 of them. What is received is bounded by MAX_RECEIVING_BYTES.
+  maxSessionMemory: Number.MAX_SAFE_INTEGER,
+};
+
+const refusedConnections = new Counter({
+  name: "grpc_refused_connections_total",
+  help: "Connections refused for the certificate that they showed, or did not show",
+});
 const refusedCalls = new Counter({
   name: "grpc_refused_calls_total",
   help: "Calls refused because too many were under way",
@@ -122,39 +146,39 @@ interface Method extends UnaryMethod {
 }
 
 /**
- * Starts a server on loopback; port 0 takes a free one. Throws when the port is taken. Without `access`, whoever is connected
- * may call everything.
+/**
+ * Starts a server on loopback; port 0 takes a free one. Throws when the port is taken. Without `tls` whoever connects is the
+ * peer `console`: that is for measuring what TLS costs, and nothing else. Without `access`, whoever is connected may call
+ * everything.
  */
 export async function startGrpcServer(
   port: number,
   services: readonly ServedService[],
+  tls: Tls | undefined,
   access?: Access,
 ): Promise<GrpcServer> {
   const served = services.flatMap((service) => methodsOf(service, access));
   const methods = new Map(served.map((method) => [method.path, method]));
-  const server = createServer({
-    settings: {
-      maxConcurrentStreams: MAX_CONCURRENT_CALLS_PER_CONNECTION,
-      initialWindowSize: WINDOW_BYTES,
-      maxHeaderListSize: MAX_HEADER_BYTES,
-      enablePush: false,
-    },
-    // In MB; Node would end calls beyond 10 of them. What is received is bounded by MAX_RECEIVING_BYTES.
-    maxSessionMemory: Number.MAX_SAFE_INTEGER,
-  });
-  const sessions = new Set<ServerHttp2Session>();
+  const server = tls === undefined ? createServer(HTTP2_OPTIONS) : secureServer(tls);
+  const sessions = new Map<ServerHttp2Session, Peer>();
   const calls = new CallsUnderWay();
-  server.on("session", (session) => {
-    sessions.add(session);
-    session.setLocalWindowSize(WINDOW_BYTES);
-    session.once("close", () => sessions.delete(session));
+  server.on("session", (session: ServerHttp2Session) => {
     // A connection that breaks ends its calls; that is all there is to do.
     session.on("error", () => {});
-  });
-  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
-    // A client that goes away, or a protocol error of its own.
-    stream.on("error", () => {});
-    accept(stream, headers, methods, calls);
+    const peer = tls === undefined ? ANYBODY : peerOf(session);
+    if (peer === undefined) {
+      refusedConnections.inc();
+      session.destroy();
+      return;
+    }
+    sessions.set(session, peer);
+    session.setLocalWindowSize(WINDOW_BYTES);
+    session.once("close", () => sessions.delete(session));
+    session.on("stream", (stream, headers) => {
+      // A client that goes away, or a protocol error of its own.
+      stream.on("error", () => {});
+      accept(stream, peer.name, headers, methods, calls);
+    });
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -163,22 +187,61 @@ export async function startGrpcServer(
       resolve();
     });
   });
-  const sweeper = setInterval(() => calls.endSlow(), SWEEP_INTERVAL_MS);
+  const sweeper = setInterval(() => {
+    calls.endSlow();
+    for (const [session, { endsAtMs }] of sessions) if (endsAtMs < Date.now()) session.close();
+  }, SWEEP_INTERVAL_MS);
   return {
     port: (server.address() as AddressInfo).port,
     async stop() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       // Sends GOAWAY: calls under way end, new ones go elsewhere.
-      for (const session of sessions) session.close();
+      for (const session of sessions.keys()) session.close();
       await closed;
       clearInterval(sweeper);
     },
     destroy() {
       server.close();
       clearInterval(sweeper);
-      for (const session of sessions) session.destroy();
+      for (const session of sessions.keys()) session.destroy();
     },
   };
+}
+
+/** Both sides show a certificate of the CA, or there is no connection. */
+function secureServer(tls: Tls): Http2SecureServer {
+  const server = createSecureServer({
+    ...HTTP2_OPTIONS,
+    ...tls.options(),
+    ALPNProtocols: ["h2"],
+    requestCert: true,
+    rejectUnauthorized: true,
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    // No session is resumed: every connection shows its certificate anew, so that one that has ended opens none.
+    secureOptions: cryptoConstants.SSL_OP_NO_TICKET,
+  });
+  server.on("tlsClientError", () => refusedConnections.inc());
+  const stop = tls.onChange(() =>
+    server.setSecureContext({ ...tls.options(), secureOptions: cryptoConstants.SSL_OP_NO_TICKET }),
+  );
+  server.once("close", stop);
+  return server;
+}
+
+/** Who is connected, and until when its certificate is good: a connection does not outlive it. */
+interface Peer {
+  readonly name: string;
+  readonly endsAtMs: number;
+}
+
+const ANYBODY: Peer = { name: "console", endsAtMs: Number.POSITIVE_INFINITY };
+
+/** Undefined for a certificate of the CA that names no process. */
+function peerOf(session: ServerHttp2Session): Peer | undefined {
+  const certificate = (session.socket as TLSSocket).getPeerX509Certificate();
+  const name = nameOfPeer(certificate?.subjectAltName);
+  if (certificate === undefined || name === undefined) return undefined;
+  return { name, endsAtMs: certificate.validToDate.getTime() };
 }
 
 /** Throws when a method of the contract has no handler, no caller rule, or an owner field that nobody can check. */
@@ -188,7 +251,7 @@ function methodsOf({ definition, handlers, owners = {} }: ServedService, access:
     if (handler === undefined) throw new Error(`${path} has no handler`);
     const method = { ...handler, path, decode: requestDeserialize, encode: responseSerialize };
     if (access === undefined) {
-      return { ...method, admit: (peer) => ({ role: "SERVICE", name: peer }), requireOwner: () => undefined };
+      return { ...method, admit: () => ({ role: "SERVICE", name: CONSOLE }), requireOwner: () => undefined };
     }
     const rule = callerRule(path);
     const requireOwner = owners[rule.ownerField];
@@ -240,6 +303,7 @@ class CallsUnderWay {
 /** Decides by the headers alone whether a call is taken. */
 function accept(
   stream: ServerHttp2Stream,
+  peer: string,
   headers: IncomingHttpHeaders,
   methods: ReadonlyMap<string, Method>,
   calls: CallsUnderWay,
@@ -261,7 +325,7 @@ function accept(
     stream.resume();
   } else {
     calls.begin(stream);
-    receive(stream, calls, (bytes) => answer(stream, headers, method, bytes));
+    receive(stream, calls, (bytes) => answer(stream, peer, headers, method, bytes));
   }
 }
 
@@ -331,13 +395,13 @@ function receive(stream: ServerHttp2Stream, calls: CallsUnderWay, then: (message
 /** Resolves when the handler is done, whether the client still waits for it or not. */
 async function answer(
   stream: ServerHttp2Stream,
+  peer: string,
   headers: IncomingHttpHeaders,
   method: Method,
   bytes: Buffer,
 ): Promise<void> {
   let answerHeaders: OutgoingHttpHeaders | undefined;
   try {
-    const peer = peerOf();
     const admitted = method.admit(peer, headers);
     const principal = admitted instanceof Promise ? await admitted : admitted;
     const request = decode(method, bytes);
@@ -383,11 +447,6 @@ function decode(method: Method, bytes: Buffer): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** Connections without a certificate are of this machine's command line. */
-function peerOf(): string {
-  return CONSOLE;
 }
 
 const CONSOLE = "console";

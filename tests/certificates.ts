@@ -1,7 +1,8 @@
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ensureCertificates, type ProcessName, tlsFiles } from "#infra/local/certificates.ts";
+import { ensureCertificates } from "#infra/local/certificates.ts";
+import { type ProcessName, tlsFilesIn } from "#infra/local/tls-files.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
 /** Certificates of a test's own; they go with its process. */
@@ -18,5 +19,5 @@ export async function makeCertificates(nowMs = Date.now(), sameCaAs?: Certificat
     for (const file of ["ca.crt", "ca.key"]) copyFileSync(join(sameCaAs.folder, file), join(folder, file));
   }
   await ensureCertificates(folder, nowMs);
-  return { folder, files: (name) => tlsFiles(folder, name) };
+  return { folder, files: (name) => tlsFilesIn(folder, name) };
 }

@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
 import { dirname } from "node:path";
+import { tlsEnvironment } from "#infra/local/tls-files.ts";
+import { commandEnvironment } from "#tests/config.ts";
 import { stack } from "#tests/stack.ts";
 
 /** Runs `ledgermesh` as a user does, against the test stack. */
@@ -23,6 +25,7 @@ export function ledgermesh(args: readonly string[], interruptAt?: string): Promi
 export function run(args: readonly string[], interruptAt?: string): Promise<CommandRun> {
   const child = spawn(process.execPath, ["cli/main.ts", ...args], {
     cwd: ROOT,
+    env: commandEnvironment(tlsEnvironment(stack.tls)),
     stdio: ["ignore", "pipe", "pipe"],
     timeout: DEADLINE_MS,
   });

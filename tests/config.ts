@@ -14,3 +14,8 @@ export function modelBounds(): { readonly runs: number; readonly steps: number }
   const { LEDGERMESH_MODEL_RUNS = "20", LEDGERMESH_MODEL_STEPS = "100" } = process.env;
   return { runs: Number(LEDGERMESH_MODEL_RUNS), steps: Number(LEDGERMESH_MODEL_STEPS) };
 }
+
+/** What a command that a test starts sees of the world. */
+export function commandEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  return { ...process.env, ...more };
+}

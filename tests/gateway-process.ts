@@ -7,12 +7,14 @@ import type { GatewayConfig } from "#gateway/config.ts";
 import type { RateLimits } from "#gateway/rate-limits.ts";
 import { renderConfig } from "#gateway/render-config.ts";
 import { envoyCommand } from "#infra/local/paths.mjs";
+import { tlsFiles } from "#infra/local/tls-files.ts";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
+import { openTls } from "#lib/tls.ts";
 import { IdentityServiceService } from "#proto/ledgermesh/identity/v1/identity.ts";
 import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
-import { eventually } from "#tests/stack.ts";
+import { eventually, stackName } from "#tests/stack.ts";
 
 /** What reached the services behind the gateway. */
 export interface SeenCall {
@@ -44,16 +46,22 @@ export async function startGateway(
   settings: Partial<GatewayConfig> = {},
 ): Promise<GatewayProcess> {
   const seen: SeenCall[] = [];
-  const server = await startGrpcServer(
-    0,
-    [LedgerServiceService, HistoryServiceService, IdentityServiceService].map((definition) => ({
-      definition,
-      handlers: standInsFor(definition, seen, standIn),
-    })),
-  );
+  const startStandIn = (name: "ledger" | "reporting" | "identity", definition: ServiceDefinition) =>
+    startGrpcServer(
+      0,
+      [{ definition, handlers: standInsFor(definition, seen, standIn) }],
+      openTls(tlsFiles(stackName, name)),
+    );
+  const ledger = await startStandIn("ledger", LedgerServiceService);
+  const reporting = await startStandIn("reporting", HistoryServiceService);
+  const identity = await startStandIn("identity", IdentityServiceService);
+  const breakServices = () => {
+    ledger.destroy();
+    reporting.destroy();
+    identity.destroy();
+  };
 
   const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
-  const services = { host: "127.0.0.1", port: server.port };
   const config = renderConfig({
     port: 0,
     tls: undefined,
@@ -61,9 +69,10 @@ export async function startGateway(
     trustedHops: 0,
     allowedOrigins: [],
     rateLimits: UNLIMITED,
-    ledger: services,
-    reporting: services,
-    identity: services,
+    ledger: { host: "127.0.0.1", port: ledger.port },
+    reporting: { host: "127.0.0.1", port: reporting.port },
+    identity: { host: "127.0.0.1", port: identity.port },
+    upstreamTls: tlsFiles(stackName, "gateway"),
     ...settings,
   });
   const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];
@@ -74,7 +83,7 @@ export async function startGateway(
   });
   const stop = () => {
     envoy.kill("SIGKILL");
-    server.destroy();
+    breakServices();
     rmSync(folder, { recursive: true, force: true });
   };
   process.once("exit", stop);
@@ -88,7 +97,7 @@ export async function startGateway(
     url = `http://127.0.0.1:${port}`;
     return port !== undefined;
   }, "the gateway is ready");
-  return { url, seen, breakServices: () => server.destroy(), stop };
+  return { url, seen, breakServices, stop };
 }
 
 interface ListenersAnswer {

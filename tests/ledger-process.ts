@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { stackEnvironment } from "#infra/local/endpoints.ts";
 import { openClient } from "#lib/grpc-client.ts";
 import { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
-import { eventually, stackName } from "#tests/stack.ts";
+import { consoleTls, eventually, stackName } from "#tests/stack.ts";
 
 export interface LedgerProcess {
   readonly client: LedgerServiceClient;
@@ -29,5 +29,8 @@ export async function startLedger(
   const child = spawn(process.execPath, ["services/ledger/main.ts"], { env: environment, stdio: "ignore" });
   process.once("exit", () => child.kill("SIGKILL"));
   await eventually(async () => (await fetch(healthz)).ok, "the further ledger is ready");
-  return { client: openClient(LedgerServiceClient, `127.0.0.1:${grpcPort}`), signal: (name) => child.kill(name) };
+  return {
+    client: openClient(LedgerServiceClient, `127.0.0.1:${grpcPort}`, consoleTls),
+    signal: (name) => child.kill(name),
+  };
 }

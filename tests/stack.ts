@@ -5,6 +5,7 @@ import { readState } from "#infra/local/state.ts";
 import { type Answer, call, openClient } from "#lib/grpc-client.ts";
 import { idGenerator } from "#lib/ids.ts";
 import { evenBucketRanges } from "#lib/shards.ts";
+import { openTls } from "#lib/tls.ts";
 import { IdentityServiceClient } from "#proto/ledgermesh/identity/v1/identity.ts";
 import {
   type Account,
@@ -25,9 +26,11 @@ export const stackName = name;
 export const stack = endpoints(name);
 export const restUrl = stack.gateway;
 
-export const ledger = openClient(LedgerServiceClient, stack.ledger);
-export const history = openClient(HistoryServiceClient, stack.reporting);
-export const identity = openClient(IdentityServiceClient, stack.identity);
+/** The certificate of this machine's tests. */
+export const consoleTls = openTls(stack.tls);
+export const ledger = openClient(LedgerServiceClient, stack.ledger, consoleTls);
+export const history = openClient(HistoryServiceClient, stack.reporting, consoleTls);
+export const identity = openClient(IdentityServiceClient, stack.identity, consoleTls);
 export const newId = idGenerator(Date.now);
 
 const shards = stack.shards.map((connectionString) => {

@@ -1,7 +1,6 @@
 import "reflect-metadata";
 import { createPrivateKey, KeyObject, webcrypto, X509Certificate } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
@@ -14,8 +13,8 @@ import {
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from "@peculiar/x509";
+import { CA_NAME, certificateFile, keyFile, type ProcessName, processNames } from "#infra/local/tls-files.ts";
 import { nameOfPeer, peerUri } from "#lib/peer-name.ts";
-import type { TlsFiles } from "#lib/tls.ts";
 
 /**
  * The certificates of a development stack: a CA of its own, and one certificate for each process, by which the processes
@@ -24,10 +23,6 @@ import type { TlsFiles } from "#lib/tls.ts";
  * A certificate:  absent, of another CA, about to end, or not fitting its key -> made anew
  * The CA:         absent, about to end, or not fitting its key                -> made anew, and with it every certificate
  */
-
-/** Whoever is not named here gets no certificate. `console`: the command line, the tests and the bench of this machine. */
-const processNames = ["gateway", "ledger", "reporting", "identity", "relay", "projector", "console"] as const;
-export type ProcessName = (typeof processNames)[number];
 
 const DAY_MS = 86_400_000;
 const CERTIFICATE_DAYS = 90;
@@ -39,16 +34,6 @@ const PRIVATE_FILE_MODE = 0o600;
 const PRIVATE_FOLDER_MODE = 0o700;
 const KEY = { name: "ECDSA", namedCurve: "P-256" };
 const SIGNATURE = { name: "ECDSA", hash: "SHA-256" };
-const CA_NAME = "ca";
-
-/** Where a process finds its own. */
-export function tlsFiles(folder: string, name: ProcessName): TlsFiles {
-  return {
-    caFile: join(folder, `${CA_NAME}.crt`),
-    certificateFile: join(folder, `${name}.crt`),
-    keyFile: join(folder, `${name}.key`),
-  };
-}
 
 /** Makes what is missing or due, and leaves the rest as it is. */
 export async function ensureCertificates(folder: string, nowMs = Date.now()): Promise<void> {
@@ -121,8 +106,9 @@ async function makeCertificate(folder: string, name: ProcessName, ca: Authority,
 
 function isGood(folder: string, name: ProcessName, ca: X509Certificate, nowMs: number): boolean {
   const certificate = readPair(folder, name)?.certificate;
+  if (certificate === undefined) return false;
   return (
-    certificate?.checkIssued(ca) &&
+    certificate.checkIssued(ca) &&
     certificate.verify(ca.publicKey) &&
     nameOfPeer(certificate.subjectAltName) === name &&
     !endsWithin(certificate, RENEWED_WITHIN_DAYS, nowMs)
@@ -130,12 +116,13 @@ function isGood(folder: string, name: ProcessName, ca: X509Certificate, nowMs: n
 }
 
 /** Undefined when something is absent, unreadable or does not fit: a start that was cut off is mended by the next one. */
-function readPair(folder: string, name: string): { certificate: X509Certificate; key: KeyObject } | undefined {
-  const [certificateFile, keyFile] = [join(folder, `${name}.crt`), join(folder, `${name}.key`)];
-  if (!existsSync(certificateFile) || !existsSync(keyFile)) return undefined;
+function readPair(
+  folder: string,
+  name: ProcessName | typeof CA_NAME,
+): { certificate: X509Certificate; key: KeyObject } | undefined {
   try {
-    const certificate = new X509Certificate(readFileSync(certificateFile));
-    const key = createPrivateKey(readFileSync(keyFile));
+    const certificate = new X509Certificate(readFileSync(certificateFile(folder, name)));
+    const key = createPrivateKey(readFileSync(keyFile(folder, name)));
     return certificate.checkPrivateKey(key) ? { certificate, key } : undefined;
   } catch {
     return undefined;
@@ -146,10 +133,15 @@ function endsWithin(certificate: X509Certificate, days: number, nowMs: number): 
   return certificate.validToDate.getTime() < nowMs + days * DAY_MS;
 }
 
-function writePair(folder: string, name: string, certificate: string, key: webcrypto.CryptoKey): void {
+function writePair(
+  folder: string,
+  name: ProcessName | typeof CA_NAME,
+  certificate: string,
+  key: webcrypto.CryptoKey,
+): void {
   const pem = KeyObject.from(key).export({ type: "pkcs8", format: "pem" });
-  write(join(folder, `${name}.key`), pem.toString());
-  write(join(folder, `${name}.crt`), certificate);
+  write(keyFile(folder, name), pem.toString());
+  write(certificateFile(folder, name), certificate);
 }
 
 /** Whole or not at all. */

@@ -11,6 +11,8 @@ import {
   superuserPassword,
 } from "#infra/local/secrets.ts";
 import { stackPorts } from "#infra/local/stack-ports.ts";
+import { tlsEnvironment, tlsFiles } from "#infra/local/tls-files.ts";
+import type { TlsFiles } from "#lib/tls.ts";
 
 export const DATABASE = "ledgermesh";
 export const SUPERUSER_ROLE = "postgres";
@@ -42,6 +44,8 @@ export interface Endpoints {
   readonly ledger: string;
   readonly reporting: string;
   readonly identity: string;
+  /** The certificate `console`: who calls the gRPC servers from this machine. */
+  readonly tls: TlsFiles;
   /** Base URLs of `/healthz` and `/metrics`. */
   readonly health: Readonly<Record<ServiceName, string>>;
   /** Superuser connection strings, in shard order. */
@@ -63,6 +67,7 @@ export function endpoints(stack: StackName): Endpoints {
     ledger: `${HOST}:${ports.ledger}`,
     reporting: `${HOST}:${ports.reporting}`,
     identity: `${HOST}:${ports.identity}`,
+    tls: tlsFiles(stack, "console"),
     health: {
       ledger: http("ledger_health"),
       relay: http("relay_health"),
@@ -88,6 +93,7 @@ export function stackEnvironment(stack: StackName, service: ServiceName): Record
     LEDGERMESH_NATS_URL: natsUrl(stack, ports),
     LEDGERMESH_ELASTICSEARCH_URL: `http://${HOST}:${ports.elasticsearch}`,
     LEDGERMESH_HEALTH_PORT: String(ports[`${service}_health`]),
+    ...tlsEnvironment(tlsFiles(stack, service)),
   };
   if (service !== "ledger" && service !== "reporting" && service !== "identity") return shared;
   const served = {
@@ -136,5 +142,6 @@ export function gatewayEnvironment(stack: StackName): Record<string, string> {
     LEDGERMESH_GATEWAY_SIGN_IN_LIMIT: "200/10",
     LEDGERMESH_GATEWAY_COMMAND_LIMIT: "100000/10",
     LEDGERMESH_GATEWAY_QUERY_LIMIT: "100000/10",
+    ...tlsEnvironment(tlsFiles(stack, "gateway")),
   };
 }

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { ensureCertificates } from "#infra/local/certificates.ts";
 import { ensureDevelopmentKey } from "#infra/local/development-key.ts";
 import { endpoints } from "#infra/local/endpoints.ts";
 import { lockFile, logFile, logFolder, runFolder, stackFolder } from "#infra/local/folders.ts";
@@ -15,6 +16,7 @@ import { Problem } from "#infra/local/problem.ts";
 import { ensureSecrets } from "#infra/local/secrets.ts";
 import { endLeftovers } from "#infra/local/state.ts";
 import { createSupervisor } from "#infra/local/supervisor.ts";
+import { certificatesFolder } from "#infra/local/tls-files.ts";
 
 const MIB = 1024 ** 2;
 /** What all parts together take while they start and begin to work: the shards, and all others. */
@@ -53,6 +55,7 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
     if (options.fresh) wipe(stack);
     mkdirSync(logFolder(stack), { recursive: true });
     ensureSecrets(stack);
+    await ensureCertificates(certificatesFolder(stack));
     ensureDevelopmentKey(stack);
     const parts = partsOf(stack, options.without);
     await checkMachine(stack, parts);

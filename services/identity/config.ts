@@ -1,10 +1,18 @@
-import { type Environment, requiredList, requiredPort, requiredSecretFile } from "#lib/environment.ts";
+import {
+  type Environment,
+  requiredList,
+  requiredPort,
+  requiredSecretFile,
+  requiredTlsFiles,
+} from "#lib/environment.ts";
+import type { TlsFiles } from "#lib/tls.ts";
 
 export interface Config {
   /** Connection strings of every shard, in shard order. */
   readonly shards: readonly string[];
   readonly grpcPort: number;
   readonly healthPort: number;
+  readonly tls: TlsFiles;
   readonly pageTokenKey: Buffer;
   /** What e-mail addresses and requests are hashed with. */
   readonly identityKey: Buffer;
@@ -21,6 +29,7 @@ export function config(): Config {
     shards: requiredList(environment, "LEDGERMESH_SHARDS"),
     grpcPort: requiredPort(environment, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(environment, "LEDGERMESH_HEALTH_PORT"),
+    tls: requiredTlsFiles(environment),
     pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
     identityKey: requiredSecretFile(environment, "LEDGERMESH_IDENTITY_KEY_FILE"),
     addressLimit: {

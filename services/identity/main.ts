@@ -4,6 +4,7 @@ import type { Logger } from "#lib/log.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
 import { shardOfBucket } from "#lib/shards.ts";
+import { openTls } from "#lib/tls.ts";
 import { IdentityServiceService } from "#proto/ledgermesh/identity/v1/identity.ts";
 import { addressLimit } from "#services/identity/address-limit.ts";
 import { type Config, config } from "#services/identity/config.ts";
@@ -35,7 +36,11 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   const handlers = {
     createUser: unary(ctx, log, createUser),
   } satisfies Record<keyof typeof IdentityServiceService, UnaryMethod>;
-  const server = await startGrpcServer(settings.grpcPort, [{ definition: IdentityServiceService, handlers }]);
+  const server = await startGrpcServer(
+    settings.grpcPort,
+    [{ definition: IdentityServiceService, handlers }],
+    openTls(settings.tls, { log }),
+  );
   return {
     notReady: () => (shards.some((shard) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {

@@ -1,4 +1,5 @@
-import { requiredList, requiredPort, requiredSecretFile, requiredText } from "#lib/environment.ts";
+import { requiredList, requiredPort, requiredSecretFile, requiredText, requiredTlsFiles } from "#lib/environment.ts";
+import type { TlsFiles } from "#lib/tls.ts";
 
 export interface Config {
   /** Connection strings of every shard, in shard order. */
@@ -6,6 +7,7 @@ export interface Config {
   readonly natsUrl: string;
   readonly grpcPort: number;
   readonly healthPort: number;
+  readonly tls: TlsFiles;
   readonly pageTokenKey: Buffer;
   /** How long a key answers a repeated call (docs/maintenance.md). */
   readonly keyRetentionDays: number;
@@ -24,6 +26,7 @@ export function config(): Config {
     natsUrl: requiredText(environment, "LEDGERMESH_NATS_URL"),
     grpcPort: requiredPort(environment, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(environment, "LEDGERMESH_HEALTH_PORT"),
+    tls: requiredTlsFiles(environment),
     pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
     keyRetentionDays: Number(keyRetention),
   };

@@ -5,6 +5,7 @@ import type { Logger } from "#lib/log.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
 import { type BucketMap, readBucketMap, shardOfBucket } from "#lib/shards.ts";
+import { openTls } from "#lib/tls.ts";
 import { LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { batchCreateAccounts } from "#services/ledger/batch-create-accounts.ts";
 import { batchCreateTransfers } from "#services/ledger/batch-create-transfers.ts";
@@ -81,7 +82,11 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     expireHolds(ctx, stopping.signal),
     maintain(handles, settings.keyRetentionDays, log, stopping.signal),
   ];
-  const server = await startGrpcServer(settings.grpcPort, [{ definition: LedgerServiceService, handlers }]);
+  const server = await startGrpcServer(
+    settings.grpcPort,
+    [{ definition: LedgerServiceService, handlers }],
+    openTls(settings.tls, { log }),
+  );
   return {
     notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {

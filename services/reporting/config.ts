@@ -1,10 +1,12 @@
-import { requiredPort, requiredSecretFile, requiredText } from "#lib/environment.ts";
+import { requiredPort, requiredSecretFile, requiredText, requiredTlsFiles } from "#lib/environment.ts";
+import type { TlsFiles } from "#lib/tls.ts";
 
 export interface Config {
   readonly elasticsearchUrl: string;
   readonly natsUrl: string;
   readonly grpcPort: number;
   readonly healthPort: number;
+  readonly tls: TlsFiles;
   readonly pageTokenKey: Buffer;
 }
 
@@ -14,6 +16,7 @@ export function config(): Config {
     natsUrl: requiredText(process.env, "LEDGERMESH_NATS_URL"),
     grpcPort: requiredPort(process.env, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(process.env, "LEDGERMESH_HEALTH_PORT"),
+    tls: requiredTlsFiles(process.env),
     pageTokenKey: requiredSecretFile(process.env, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
   };
 }

@@ -5,6 +5,7 @@ import type { Logger } from "#lib/log.ts";
 import { openNats } from "#lib/nats.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
+import { openTls } from "#lib/tls.ts";
 import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { Checkpoints } from "#services/reporting/checkpoints.ts";
 import { type Config, config } from "#services/reporting/config.ts";
@@ -59,7 +60,11 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     listEntries: unary(ctx, log, listEntries),
     listTransfers: unary(ctx, log, listTransfers),
   } satisfies Record<keyof typeof HistoryServiceService, UnaryMethod>;
-  const server = await startGrpcServer(settings.grpcPort, [{ definition: HistoryServiceService, handlers }]);
+  const server = await startGrpcServer(
+    settings.grpcPort,
+    [{ definition: HistoryServiceService, handlers }],
+    openTls(settings.tls, { log }),
+  );
   return {
     notReady: () => (answers ? undefined : "Elasticsearch does not answer"),
     async stop() {

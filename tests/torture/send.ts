@@ -1,5 +1,4 @@
-import { credentials } from "@grpc/grpc-js";
-import { CallError, call, readDetails } from "#lib/grpc-client.ts";
+import { CallError, call, openClient, readDetails } from "#lib/grpc-client.ts";
 import {
   type BatchCreateTransfersResponse_Result,
   LedgerServiceClient,
@@ -7,6 +6,7 @@ import {
   type Transfer,
   Transfer_State,
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { consoleTls } from "#tests/stack.ts";
 import type { Answer, Command, History } from "#tests/torture/history.ts";
 import type { Order } from "#tests/torture/orders.ts";
 
@@ -27,10 +27,9 @@ const REJECTIONS: readonly number[] = [3, 5, 6];
 
 /** A client that looks for a killed ledger often enough. */
 export function openLedger(name: string, address: string): LedgerClient {
-  const client = new LedgerServiceClient(address, credentials.createInsecure(), {
+  const client = openClient(LedgerServiceClient, address, consoleTls, {
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 500,
-    "grpc.max_receive_message_length": 64 * 1024 * 1024,
   });
   return { name, client };
 }
