@@ -3,6 +3,7 @@ import type { ClusterName, Contract } from "#gateway/contract.ts";
 import { type Json, named, socketAddress } from "#gateway/envoy.ts";
 import { type LuaSources, listener, MAX_RESPONSE_BYTES } from "#gateway/listener.ts";
 import { overloadManager } from "#gateway/overload.ts";
+import type { ReferenceFile } from "#gateway/reference-page.ts";
 import { peerUri } from "#lib/peer-name.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
@@ -16,16 +17,23 @@ const MAX_UPSTREAM_CONNECTIONS = 64;
 const MAX_CALLS_PER_UPSTREAM_CONNECTION = 1024;
 const MAX_RETRIES_UNDER_WAY = 256;
 
-/** The whole configuration of Envoy, the contract included: one file that needs nothing beside it but certificates. */
-export function renderBootstrap(config: GatewayConfig, contract: Contract, lua: LuaSources): Json {
+/** The whole configuration of Envoy, the contract included: one file that needs nothing beside it but certificates and the script of /docs. */
+export function renderBootstrap(
+  config: GatewayConfig,
+  contract: Contract,
+  lua: LuaSources,
+  reference: readonly ReferenceFile[],
+): Json {
   const { port, tls } = config;
+  const open = (name: string, address: Address, listenerTls: typeof tls) =>
+    listener(name, address, listenerTls, config, contract, lua, reference);
   return {
     node: { id: "gateway", cluster: "ledgermesh" },
     admin: { address: socketAddress({ host: LOOPBACK, port: config.adminPort }) },
     static_resources: {
       listeners: [
-        ...(port === undefined ? [] : [listener("rest", { host: LOOPBACK, port }, undefined, config, contract, lua)]),
-        ...(tls === undefined ? [] : [listener("rest_tls", tls.address, tls, config, contract, lua)]),
+        ...(port === undefined ? [] : [open("rest", { host: LOOPBACK, port }, undefined)]),
+        ...(tls === undefined ? [] : [open("rest_tls", tls.address, tls)]),
       ],
       clusters: [
         cluster("ledger", config.ledger, config.upstreamTls),

@@ -31,6 +31,8 @@ export interface GatewayConfig {
   readonly identity: Address;
   /** The gateway's own certificate, towards the services. */
   readonly upstreamTls: TlsFiles;
+  /** The script of the reference page; without it the gateway serves none. */
+  readonly referenceScriptFile: string | undefined;
 }
 
 const MAX_TRUSTED_HOPS = 8;
@@ -59,6 +61,7 @@ export function readConfig(environment: Environment = process.env): GatewayConfi
     reporting: requiredAddress(environment, "LEDGERMESH_REPORTING_ADDRESS"),
     identity: requiredAddress(environment, "LEDGERMESH_IDENTITY_ADDRESS"),
     upstreamTls: requiredTlsFiles(environment),
+    referenceScriptFile: optional(environment, "LEDGERMESH_GATEWAY_REFERENCE_SCRIPT_FILE", requiredText),
   };
 }
 

@@ -4,6 +4,7 @@ import { type Json, named, socketAddress } from "#gateway/envoy.ts";
 import { localReplyConfig } from "#gateway/local-replies.ts";
 import { toLua } from "#gateway/lua.ts";
 import { rateLimitFilter } from "#gateway/rate-limits.ts";
+import { MAX_REFERENCE_FILE_BYTES, type ReferenceFile } from "#gateway/reference-page.ts";
 import { answerHeaders, corsFilter } from "#gateway/response-headers.ts";
 import { MAX_BATCH_BODY_BYTES, MAX_BODY_BYTES, virtualHost } from "#gateway/routes.ts";
 
@@ -52,6 +53,7 @@ export function listener(
   config: GatewayConfig,
   contract: Contract,
   lua: LuaSources,
+  reference: readonly ReferenceFile[],
 ): Json {
   return {
     name,
@@ -61,7 +63,7 @@ export function listener(
     connection_balance_config: { exact_balance: {} },
     filter_chains: [
       {
-        filters: [httpConnectionManager(name, tls !== undefined, config, contract, lua)],
+        filters: [httpConnectionManager(name, tls !== undefined, config, contract, lua, reference)],
         transport_socket_connect_timeout: HANDSHAKE_TIMEOUT,
         ...(tls !== undefined && { transport_socket: tlsSocket(tls) }),
       },
@@ -87,6 +89,7 @@ function httpConnectionManager(
   config: GatewayConfig,
   contract: Contract,
   lua: LuaSources,
+  reference: readonly ReferenceFile[],
 ): Json {
   return named("envoy.filters.network.http_connection_manager", {
     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -119,7 +122,8 @@ function httpConnectionManager(
     access_log: [errorLog()],
     route_config: {
       name: "rest",
-      virtual_hosts: [virtualHost(contract, config.allowedOrigins)],
+      max_direct_response_body_size_bytes: MAX_REFERENCE_FILE_BYTES,
+      virtual_hosts: [virtualHost(contract, config.allowedOrigins, reference)],
     },
     http_filters: [
       headerMutation(isTls),

@@ -141,7 +141,7 @@ function operation(
   const takesKey = method.input.fields.some(({ name }) => name === "idempotency_key");
   return {
     operationId: method.name,
-    summary: /^(.*?)[.:;](\s|$)/s.exec(text)?.[1] ?? text,
+    summary: inWords(method.name),
     description: text,
     tags: [tagOf(service)],
     parameters: [
@@ -178,6 +178,11 @@ function operation(
     ...(callers.ownerField !== "" && { "x-ledgermesh-owner-field": callers.ownerField }),
     ...(callers.secondFactor && { "x-ledgermesh-second-factor": true }),
   };
+}
+
+/** `FreezeAccount` is `Freeze account`. */
+function inWords(name: string): string {
+  return name.replaceAll(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
 
 const IDEMPOTENCY_KEY: Json = {

@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { renderBootstrap } from "#gateway/bootstrap.ts";
 import { type GatewayConfig, readConfig } from "#gateway/config.ts";
 import { type ClusterName, readContract } from "#gateway/contract.ts";
+import { referenceFiles } from "#gateway/reference-page.ts";
 
 /** The services that are reachable from outside. A service that is not named here does not exist for the gateway. */
 export const SERVICES: Readonly<Record<string, ClusterName>> = {
@@ -15,12 +16,15 @@ export const SERVICES: Readonly<Record<string, ClusterName>> = {
 export function renderConfig(config: GatewayConfig): string {
   const read = (path: string) => readFileSync(new URL(path, import.meta.url));
   const descriptorSet = read("../generated/descriptors.binpb");
-  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), {
+  const lua = {
     values: read("values.lua").toString(),
     checkBody: read("check-body.lua").toString(),
     checkQuery: read("check-query.lua").toString(),
     filter: read("filter.lua").toString(),
-  });
+  };
+  const { referenceScriptFile: script } = config;
+  const reference = script === undefined ? [] : referenceFiles(script, read("openapi.json").toString());
+  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), lua, reference);
   return JSON.stringify(bootstrap, undefined, 1);
 }
 

@@ -1,9 +1,10 @@
 import type { ClusterName, Contract, Route } from "#gateway/contract.ts";
 import type { Json } from "#gateway/envoy.ts";
 import { countedAs } from "#gateway/rate-limits.ts";
+import { type ReferenceFile, referenceRoute } from "#gateway/reference-page.ts";
 import { corsPolicy } from "#gateway/response-headers.ts";
 
-/** Which paths there are: the public RPCs of the contract and nothing else. */
+/** Which paths there are: the public RPCs of the contract, their reference, and nothing else. */
 
 const KIB = 1024;
 /** api.md: 64 KB, batches 8 MB. */
@@ -16,22 +17,28 @@ const BATCH_ROUTE_TIMEOUT = "30s";
 const MAX_RETRIES = 2;
 
 /** The one virtual host: which RPC a request is for, what it counts as, and whose pages may ask. */
-export function virtualHost(contract: Contract, allowedOrigins: readonly string[]): Json {
+export function virtualHost(
+  contract: Contract,
+  allowedOrigins: readonly string[],
+  reference: readonly ReferenceFile[],
+): Json {
   return {
     name: "rest",
     domains: ["*"],
-    routes: routes(contract),
+    routes: routes(contract, reference),
     typed_per_filter_config: corsPolicy(allowedOrigins),
   };
 }
 
-/** Each RPC, then its path with any other method, then everything else. */
-function routes(contract: Contract): Json[] {
+/** Each RPC and file, then its path with any other method, then everything else. */
+function routes(contract: Contract, reference: readonly ReferenceFile[]): Json[] {
   const ordered = contract.routes.toSorted(literalFirst);
-  const methodsByPath = Map.groupBy(ordered, ({ pathTemplate }) => pathTemplate);
+  const files = reference.map(({ path }) => ({ pathTemplate: path, httpMethod: "GET" }));
+  const methodsByPath = Map.groupBy([...ordered, ...files], ({ pathTemplate }) => pathTemplate);
   return [
     preflight(),
     ...ordered.map(rpcRoute),
+    ...reference.map((file) => referenceRoute(file, ownAnswer(200))),
     ...[...methodsByPath].map(([pathTemplate, ofPath]) => ({
       match: pathMatch(pathTemplate),
       ...ownAnswer(405),

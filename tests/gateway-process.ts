@@ -6,7 +6,7 @@ import type { ServiceDefinition } from "@grpc/grpc-js";
 import type { GatewayConfig } from "#gateway/config.ts";
 import type { RateLimits } from "#gateway/rate-limits.ts";
 import { renderConfig } from "#gateway/render-config.ts";
-import { envoyCommand } from "#infra/local/paths.mjs";
+import { envoyCommand, referenceScript } from "#infra/local/paths.mjs";
 import { tlsFiles } from "#infra/local/tls-files.ts";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
@@ -73,6 +73,7 @@ export async function startGateway(
     reporting: { host: "127.0.0.1", port: reporting.port },
     identity: { host: "127.0.0.1", port: identity.port },
     upstreamTls: tlsFiles(stackName, "gateway"),
+    referenceScriptFile: referenceScript,
     ...settings,
   });
   const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];

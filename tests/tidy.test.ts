@@ -162,6 +162,7 @@ const NOT_REASONS = [
   "ROUTE_ENTRY",
   "HTTP_DOWNSTREAM_CONNECTION_IDLE",
   "TRANSPORT_SOCKET_CONNECT",
+  "OVERWRITE_IF_EXISTS_OR_ADD",
 ];
 
 test("nothing speaks of the machine it was written on", () => {

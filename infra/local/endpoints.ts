@@ -1,5 +1,6 @@
 import { developmentKeyFile } from "#infra/local/development-key.ts";
 import { secretsFolder } from "#infra/local/folders.ts";
+import { referenceScript } from "#infra/local/paths.mjs";
 import { type PortName, type Ports, type StackName, shardPortsOf } from "#infra/local/ports.ts";
 import {
   identityKeyFile,
@@ -143,5 +144,6 @@ export function gatewayEnvironment(stack: StackName): Record<string, string> {
     LEDGERMESH_GATEWAY_COMMAND_LIMIT: "100000/10",
     LEDGERMESH_GATEWAY_QUERY_LIMIT: "100000/10",
     ...tlsEnvironment(tlsFiles(stack, "gateway")),
+    LEDGERMESH_GATEWAY_REFERENCE_SCRIPT_FILE: referenceScript,
   };
 }

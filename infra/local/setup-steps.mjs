@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   copyFileSync,
   existsSync,
@@ -21,6 +22,7 @@ import {
   postgresBinFolder,
   protosFolder,
   pythonFolder,
+  referenceScript,
   root,
   sitePackages,
   toolsFolder,
@@ -193,6 +195,39 @@ const quickStart = {
   },
 };
 
+const referencePage = join(root, "infra", "local", "reference-page.json");
+const newReferenceFolder = `${dirname(referenceScript)}.new`;
+
+/** @type {Step} */
+const reference = {
+  name: "reference-page",
+  title: "the reference page of the API",
+  tools: ["npm"],
+  inputs: [referencePage],
+  results: () => [referenceScript],
+  after: [],
+  expectedBytes: 4 * MB,
+  arrivesIn: [newReferenceFolder],
+  async run() {
+    const wanted = JSON.parse(readFileSync(referencePage, "utf8"));
+    rmSync(newReferenceFolder, { recursive: true, force: true });
+    mkdirSync(newReferenceFolder, { recursive: true });
+    const options = { environment, cwd: newReferenceFolder, remedy: NETWORK_REMEDY };
+    // Not among the packages of package.json: it would bring those that it was built from, and needs none of them.
+    await runTool(reference.name, "npm", ["pack", "--ignore-scripts", "--silent", wanted.package], options);
+    const archive = readdirSync(newReferenceFolder)[0] ?? "";
+    const sum = createHash("sha512")
+      .update(readFileSync(join(newReferenceFolder, archive)))
+      .digest("base64");
+    if (`sha512-${sum}` !== wanted.integrity)
+      throw new SetupError(`${wanted.package} is not what infra/local/reference-page.json expects: sha512-${sum}`);
+    await runTool(reference.name, "tar", ["-xzf", archive, "--strip-components=3", wanted.file], options);
+    rmSync(join(newReferenceFolder, archive));
+    rmSync(dirname(referenceScript), { recursive: true, force: true });
+    renameSync(newReferenceFolder, dirname(referenceScript));
+  },
+};
+
 /** @type {Step} */
 const generate = {
   name: "generate",
@@ -229,7 +264,7 @@ const generate = {
 };
 
 /** In the order of waiting: a step comes after those it waits for. */
-export const steps = [npm, python, elasticsearch, quickStart, generate];
+export const steps = [npm, python, elasticsearch, quickStart, reference, generate];
 
 for (const step of steps) {
   const { run } = step;
