@@ -90,6 +90,7 @@ test("only the RPCs of the listed services lead anywhere", () => {
   assert.deepEqual(
     leading.map(({ match, route }) => [match.path ?? match.safe_regex?.regex, route?.cluster]).toSorted(),
     [
+      ["/.well-known/jwks.json", "identity"],
       ["/v1/history/entries", "reporting"],
       ["/v1/history/transfers", "reporting"],
       ["/v1/ledger/accounts", "ledger"],
@@ -112,6 +113,8 @@ test("only the RPCs of the listed services lead anywhere", () => {
       ["/v1/ledger/transfers/[^/:]+", "ledger"],
       ["/v1/ledger/transfers/[^/:]+:reverse", "ledger"],
       ["/v1/ledger/transfers:batch", "ledger"],
+      ["/v1/sessions", "identity"],
+      ["/v1/sessions:refresh", "identity"],
       ["/v1/users", "identity"],
     ],
   );

@@ -1,3 +1,4 @@
+import { TOKEN_ISSUER } from "#lib/access-token.ts";
 import {
   type Environment,
   requiredList,
@@ -16,10 +17,17 @@ export interface Config {
   readonly pageTokenKey: Buffer;
   /** What e-mail addresses and requests are hashed with. */
   readonly identityKey: Buffer;
+  /** What private signing keys are sealed with. */
+  readonly keyEncryptionKey: Buffer;
+  /** How long a key signs before the next takes its place. */
+  readonly signingKeyDays: number;
+  /** `iss` of the access tokens. */
+  readonly tokenIssuer: string;
   /** Of attempts to sign up or in from one client address. */
   readonly addressLimit: { readonly burst: number; readonly perSecond: number };
 }
 
+const DEFAULT_SIGNING_KEY_DAYS = 30;
 const DEFAULT_ADDRESS_BURST = 100;
 const DEFAULT_ADDRESS_PER_SECOND = 5;
 
@@ -32,6 +40,9 @@ export function config(): Config {
     tls: requiredTlsFiles(environment),
     pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
     identityKey: requiredSecretFile(environment, "LEDGERMESH_IDENTITY_KEY_FILE"),
+    keyEncryptionKey: requiredSecretFile(environment, "LEDGERMESH_KEY_ENCRYPTION_KEY_FILE"),
+    signingKeyDays: positiveNumber(environment, "LEDGERMESH_SIGNING_KEY_DAYS", DEFAULT_SIGNING_KEY_DAYS),
+    tokenIssuer: environment.LEDGERMESH_TOKEN_ISSUER ?? TOKEN_ISSUER,
     addressLimit: {
       burst: positiveNumber(environment, "LEDGERMESH_SIGN_IN_ADDRESS_BURST", DEFAULT_ADDRESS_BURST),
       perSecond: positiveNumber(environment, "LEDGERMESH_SIGN_IN_ADDRESS_PER_SECOND", DEFAULT_ADDRESS_PER_SECOND),

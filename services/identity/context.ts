@@ -5,6 +5,7 @@ import type { AddressLimit } from "#services/identity/address-limit.ts";
 import type { IdentityKeys } from "#services/identity/identity-keys.ts";
 import type { PasswordHashing } from "#services/identity/password-hashing.ts";
 import type { Shard } from "#services/identity/shard.ts";
+import type { SigningKeys } from "#services/identity/signing-keys.ts";
 
 /** What the handlers work with; built once in main.ts. */
 export interface Context {
@@ -17,4 +18,8 @@ export interface Context {
   readonly passwords: PasswordHashing;
   /** Of everything that costs a password hash and can be asked for without a token. */
   readonly addressLimit: AddressLimit;
+  readonly signingKeys: SigningKeys;
+  /** `iss` of the access tokens. */
+  readonly tokenIssuer: string;
+  readonly nowMs: () => number;
 }

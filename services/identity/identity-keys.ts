@@ -6,6 +6,10 @@ export interface IdentityKeys {
   emailKey(normalizedEmail: string): Buffer;
   /** The fingerprint of a request, in one canonical form, 32 bytes. Keyed: the request may hold a password. */
   fingerprint(request: unknown): Buffer;
+  /** Shows that a refresh token is one of ours, 32 bytes. */
+  refreshMac(body: Buffer): Buffer;
+  /** The secret of a refresh token that follows from the one before, 32 bytes. */
+  nextRefreshSecret(from: Buffer): Buffer;
 }
 
 const KEY_BYTES = 32;
@@ -16,9 +20,12 @@ export function identityKeys(secret: Buffer): IdentityKeys {
   if (secret.length < MIN_SECRET_BYTES) throw new Error(`the identity key needs ${MIN_SECRET_BYTES} bytes at least`);
   const derive = (purpose: string) => Buffer.from(hkdfSync("sha256", secret, "", `ledgermesh ${purpose}`, KEY_BYTES));
   const [email, fingerprint] = [derive("e-mail address"), derive("request fingerprint")];
-  const mac = (key: Buffer, text: string) => createHmac("sha256", key).update(text).digest();
+  const [refresh, nextRefresh] = [derive("refresh token"), derive("next refresh token")];
+  const mac = (key: Buffer, text: string | Buffer) => createHmac("sha256", key).update(text).digest();
   return {
     emailKey: (normalizedEmail) => mac(email, normalizedEmail),
     fingerprint: (request) => mac(fingerprint, JSON.stringify(request)),
+    refreshMac: (body) => mac(refresh, body),
+    nextRefreshSecret: (from) => mac(nextRefresh, from),
   };
 }

@@ -9,15 +9,32 @@ import { IdentityServiceService } from "#proto/ledgermesh/identity/v1/identity.t
 import { addressLimit } from "#services/identity/address-limit.ts";
 import { type Config, config } from "#services/identity/config.ts";
 import type { Context } from "#services/identity/context.ts";
+import { createSession } from "#services/identity/create-session.ts";
 import { createUser } from "#services/identity/create-user.ts";
+import { getJwks } from "#services/identity/get-jwks.ts";
 import { identityKeys } from "#services/identity/identity-keys.ts";
+import { listRevokedSessions } from "#services/identity/list-revoked-sessions.ts";
 import { passwordHashing } from "#services/identity/password-hashing.ts";
 import { readMap } from "#services/identity/read-map.ts";
+import { refreshSession } from "#services/identity/refresh-session.ts";
+import { sealFor } from "#services/identity/seal.ts";
 import { openShard, type Shard } from "#services/identity/shard.ts";
+import { openSigningKeys } from "#services/identity/signing-keys.ts";
+
+/** Keys belong to no user: they are in one place. */
+const SIGNING_KEYS_SHARD = 1;
 
 async function start(settings: Config, log: Logger): Promise<RunningService> {
   const map = await readMap(settings.shards, log);
   const shards = settings.shards.map((url, index) => openShard(index + 1, url, log));
+  const stopping = new AbortController();
+  const signingKeys = await openSigningKeys(
+    shards[SIGNING_KEYS_SHARD - 1] as Shard,
+    sealFor("signing keys", settings.keyEncryptionKey),
+    settings.signingKeyDays,
+    log,
+    stopping.signal,
+  );
   const ctx: Context = {
     log,
     shards,
@@ -32,9 +49,16 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     keys: identityKeys(settings.identityKey),
     passwords: await passwordHashing(),
     addressLimit: addressLimit(settings.addressLimit, Date.now),
+    signingKeys,
+    tokenIssuer: settings.tokenIssuer,
+    nowMs: Date.now,
   };
   const handlers = {
     createUser: unary(ctx, log, createUser),
+    createSession: unary(ctx, log, createSession),
+    refreshSession: unary(ctx, log, refreshSession),
+    getJwks: unary(ctx, log, getJwks),
+    listRevokedSessions: unary(ctx, log, listRevokedSessions),
   } satisfies Record<keyof typeof IdentityServiceService, UnaryMethod>;
   const server = await startGrpcServer(
     settings.grpcPort,
@@ -45,6 +69,8 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     notReady: () => (shards.some((shard) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {
       await server.stop();
+      stopping.abort();
+      await signingKeys.working;
       await Promise.all(shards.map((shard) => shard.close()));
     },
   };

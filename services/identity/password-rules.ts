@@ -33,3 +33,9 @@ export function refuseCommonPassword(field: string, password: string, normalized
     throw refusals.passwordTooCommon(field);
   }
 }
+
+/** Notes a violation unless it can be anybody's password: whoever signs in is told nothing more about it. */
+export function checkGivenPassword(check: FieldCheck, field: string, password: string): void {
+  const possible = password !== "" && Buffer.byteLength(password) <= MAX_BYTES;
+  check.require(possible, field, `must be given, in ${MAX_BYTES} bytes at most`);
+}

@@ -32,6 +32,43 @@ export const refusals = {
       { idempotency_key: key, resource_type: "user", resource_name: userId },
     ),
 
+  /** The same, whether nobody has the address or the password is another one. */
+  credentialsInvalid: () =>
+    refuse("UNAUTHENTICATED", "CREDENTIALS_INVALID", "E-mail address and password do not belong together.", {}),
+
+  /** The password was right. */
+  secondFactorRequired: (challengeId: string) =>
+    refuse(
+      "PERMISSION_DENIED",
+      "SECOND_FACTOR_REQUIRED",
+      "The password is right; repeat the call with challenge_id and totp_code or recovery_code instead of it.",
+      { challenge_id: challengeId },
+    ),
+
+  challengeInvalid: () =>
+    refuse(
+      "UNAUTHENTICATED",
+      "CHALLENGE_INVALID",
+      "The challenge is answered, over, or no challenge of ours, or the code is wrong. Sign in again with the password.",
+      {},
+    ),
+
+  refreshTokenInvalid: () =>
+    refuse(
+      "UNAUTHENTICATED",
+      "REFRESH_TOKEN_INVALID",
+      "The refresh token is none of ours, its session is over, or it was used before, which ends its session. Sign in again.",
+      {},
+    ),
+
+  signingKeysUnavailable: () =>
+    new Refusal(
+      "UNAVAILABLE",
+      "SIGNING_KEYS_UNAVAILABLE",
+      "The keys that tokens are signed with cannot be read at the moment. Nothing has happened; try again.",
+      { retryAfterMs: RETRY_AFTER_MS },
+    ),
+
   tooManyAttempts: (retryAfterMs: number) =>
     new Refusal(
       "RESOURCE_EXHAUSTED",
