@@ -17,6 +17,9 @@ import {
 } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { HistoryServiceClient } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { testStackName } from "#tests/config.ts";
+import { eventually } from "#tests/eventually.ts";
+
+export { eventually };
 
 /** What tests need of the running stack. Connections are opened on first use and end with the test's process. */
 
@@ -127,28 +130,6 @@ export async function readAccount(accountId: string): Promise<Account> {
 export async function posted({ accountId }: { readonly accountId: string }): Promise<bigint> {
   return (await readAccount(accountId)).postedMinorUnits;
 }
-
-/** Resolves when `condition` holds; rejects with what it last answered when it did not in time. */
-export async function eventually(
-  condition: () => Promise<boolean> | boolean,
-  what: string,
-  timeoutMs = 30_000,
-): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  let last: unknown = "it was false";
-  for (;;) {
-    try {
-      if (await condition()) return;
-      last = "it was false";
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: last });
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-}
-
-const POLL_MS = 25;
 
 /** The process of a part of the stack (`ledger`, `postgres-1`, `nats`, …). */
 export function pidOf(part: string): number {

@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, test } from "node:test";
+import { connect } from "node:tls";
+import type { Client } from "@grpc/grpc-js";
+import { tlsFiles } from "#infra/local/tls-files.ts";
+import { call, openClient } from "#lib/grpc-client.ts";
+import { startGrpcServer, unary } from "#lib/grpc-server.ts";
+import { createLogger } from "#lib/log.ts";
+import { nameOfPeer } from "#lib/peer-name.ts";
+import { openTls } from "#lib/tls.ts";
+import { Account, LedgerServiceClient, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
+import { makeCertificates } from "#tests/certificates.ts";
+import { startGateway } from "#tests/gateway-process.ts";
+import { errorOf, rest } from "#tests/rest.ts";
+import { stack, stackName } from "#tests/stack.ts";
+
+/** The processes of the stack as they run, and Envoy, against whoever is not who they should be. */
+
+const UNAVAILABLE = 14;
+const servers = { ledger: stack.ledger, identity: stack.identity } as const;
+const ended: (() => void)[] = [];
+
+after(() => {
+  for (const end of ended) end();
+});
+
+function closing<C extends Client>(client: C): C {
+  ended.push(() => client.close());
+  return client;
+}
+
+test("every gRPC server of the stack shows its own name by TLS 1.3, and answers nobody without a certificate", async () => {
+  for (const [name, address] of Object.entries(servers)) {
+    const [host = "", port] = address.split(":");
+    const ca = readFileSync(stack.tls.caFile);
+    const socket = connect({ host, port: Number(port), ca, ALPNProtocols: ["h2"] });
+    let received = 0;
+    socket.on("data", (bytes) => {
+      received += bytes.length;
+    });
+    const ending = new Promise<NodeJS.ErrnoException>((resolve) => socket.once("error", resolve));
+    await new Promise((resolve) => socket.once("secureConnect", resolve));
+    assert.equal(socket.getProtocol(), "TLSv1.3");
+    assert.equal(nameOfPeer(socket.getPeerX509Certificate()?.subjectAltName), name);
+    assert.equal((await ending).code, "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED");
+    assert.equal(received, 0);
+  }
+});
+
+test("a stranger who made certificates of the same names reaches no ledger", async () => {
+  const foreign = await makeCertificates();
+  for (const files of [
+    foreign.files("console"),
+    // Their own name, and our CA to believe the ledger by.
+    { ...foreign.files("console"), caFile: stack.tls.caFile },
+  ]) {
+    const client = closing(openClient(LedgerServiceClient, stack.ledger, openTls(files)));
+    await assert.rejects(call(client, client.getAccount, { accountId: "acct_1" }), { code: UNAVAILABLE, reason: "" });
+  }
+});
+
+test("the gateway sends nothing to a process of another name, or of another CA", async () => {
+  const log = createLogger("impostor");
+  log.level = "silent";
+  const foreign = await makeCertificates();
+  for (const files of [tlsFiles(stackName, "reporting"), foreign.files("ledger")]) {
+    let calls = 0;
+    const handler = unary(undefined, log, () => {
+      calls += 1;
+      return Promise.resolve(Account.fromPartial({}));
+    });
+    const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
+    const impostor = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }], openTls(files));
+    const gateway = await startGateway(undefined, undefined, { ledger: { host: "127.0.0.1", port: impostor.port } });
+    try {
+      const error = errorOf(await rest(`${gateway.url}/v1/ledger/accounts/acct_1`));
+      assert.deepEqual([error.status, error.code], [503, UNAVAILABLE]);
+      assert.equal(calls, 0);
+    } finally {
+      gateway.stop();
+      impostor.destroy();
+    }
+  }
+});
+
+test("a gateway with a stranger's certificate reaches no service", async () => {
+  const foreign = await makeCertificates();
+  const caFile = stack.tls.caFile;
+  const gateway = await startGateway(undefined, undefined, { upstreamTls: { ...foreign.files("gateway"), caFile } });
+  try {
+    const error = errorOf(await rest(`${gateway.url}/v1/ledger/accounts/acct_1`));
+    // TLS 1.3 refuses a client after its first call was sent: Envoy cannot know what became of it.
+    assert.deepEqual([error.status, error.reason], [502, "OUTCOME_UNKNOWN"]);
+    assert.equal(gateway.seen.length, 0);
+  } finally {
+    gateway.stop();
+  }
+});
