@@ -16,6 +16,7 @@ import { type ServiceDefinition, status } from "@grpc/grpc-js";
 import { Counter } from "prom-client";
 import { type Access, GATEWAY, ownedThing } from "#lib/access.ts";
 import { callerRule } from "#lib/caller-rules.ts";
+import { refuseCardData } from "#lib/card-data.ts";
 import { internalError, refusalTrailers, statusTrailers } from "#lib/grpc-status.ts";
 import type { Logger } from "#lib/log.ts";
 import { nameOfPeer } from "#lib/peer-name.ts";
@@ -409,11 +410,17 @@ async function answer(
       endWith(stream, status.INTERNAL, "The body is not the Protobuf message of this method.");
       return;
     }
+    const idempotencyKey = headerText(headers, "idempotency-key");
+    const refused = refuseCardData(bytes, request, {
+      idempotency_key: idempotencyKey,
+      "user-agent": headerText(headers, "user-agent"),
+    });
+    if (refused !== undefined) throw refused;
     const call: Call = {
       peer,
       principal,
       caller: callerOf(principal),
-      idempotencyKey: headerText(headers, "idempotency-key"),
+      idempotencyKey,
       readAfter: headerText(headers, "x-read-after"),
       deadlineMs: deadlineOf(headers),
       traceparent: traceparentOf(headers),

@@ -120,7 +120,7 @@ test("docs/errors.md lists every reason, and no other", () => {
   const where = [
     ...globSync("services/*/refusals.ts"),
     ...globSync("gateway/*.{lua,ts}"),
-    ...["access-refusals", "grpc-server", "grpc-status", "idempotency-key", "page-token", "refusal"].map(
+    ...["access-refusals", "card-data", "grpc-server", "grpc-status", "idempotency-key", "page-token", "refusal"].map(
       (name) => `lib/${name}.ts`,
     ),
   ].filter((file) => !file.endsWith(".test.ts"));
