@@ -1,7 +1,5 @@
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { createFileRegistry, fromBinary, getOption } from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { getOption } from "@bufbuild/protobuf";
+import { contract } from "#lib/contract.ts";
 import type { Principal } from "#lib/principal.ts";
 import { CallerRole, type CallerRule, type PeerRule } from "#proto/ledgermesh/options/v1/callers.ts";
 
@@ -42,8 +40,7 @@ export function callerRule(path: string): MethodRule {
 let rules: ReadonlyMap<string, MethodRule> | undefined;
 
 function readRules(): ReadonlyMap<string, MethodRule> {
-  const descriptors = readFileSync(fileURLToPath(import.meta.resolve("#proto/descriptors.binpb")));
-  const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptors));
+  const registry = contract();
   const callers = registry.getExtension("ledgermesh.options.v1.callers");
   const peers = registry.getExtension("ledgermesh.options.v1.peers");
   if (callers === undefined || peers === undefined) throw new Error("the contract has no options for callers");

@@ -20,7 +20,7 @@ import { Status } from "#proto/google/rpc/status.ts";
 const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 const DEFAULT_DEADLINE_MS = 30_000;
 
-interface ClientClass<C extends Client> {
+export interface ClientClass<C extends Client> {
   new (address: string, credentials: ChannelCredentials, options: object): C;
   /** `ledgermesh.ledger.v1.LedgerService` */
   readonly serviceName: string;
@@ -117,7 +117,7 @@ export function readDetails(status: Status | undefined): {
   return { info: info?.domain === ERROR_DOMAIN ? info : undefined, fields, retryAfterMs };
 }
 
-type Method<Request, Response> = (
+export type UnaryCall<Request, Response> = (
   request: Request,
   metadata: Metadata,
   options: Partial<CallOptions>,
@@ -127,7 +127,7 @@ type Method<Request, Response> = (
 /** One call; rejects with a CallError. `headers` are sent as metadata. */
 export function call<Request, Response>(
   client: Client,
-  method: Method<Request, Response>,
+  method: UnaryCall<Request, Response>,
   request: Request,
   headers: Readonly<Record<string, string>> = {},
   deadlineMs = DEFAULT_DEADLINE_MS,
