@@ -1,9 +1,10 @@
 import type { Address, GatewayConfig } from "#gateway/config.ts";
 import type { ClusterName, Contract } from "#gateway/contract.ts";
 import { type Json, named, socketAddress } from "#gateway/envoy.ts";
-import { type LuaSources, listener, MAX_RESPONSE_BYTES } from "#gateway/listener.ts";
+import { type LuaSources, listener, MAX_RESPONSE_BYTES, transcoder } from "#gateway/listener.ts";
 import { overloadManager } from "#gateway/overload.ts";
 import type { ReferenceFile } from "#gateway/reference-page.ts";
+import { keysCluster, keysListener } from "#gateway/token-check.ts";
 import { peerUri } from "#lib/peer-name.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
@@ -24,7 +25,7 @@ export function renderBootstrap(
   lua: LuaSources,
   reference: readonly ReferenceFile[],
 ): Json {
-  const { port, tls } = config;
+  const { port, tls, keysPort } = config;
   const open = (name: string, address: Address, listenerTls: typeof tls) =>
     listener(name, address, listenerTls, config, contract, lua, reference);
   return {
@@ -34,11 +35,13 @@ export function renderBootstrap(
       listeners: [
         ...(port === undefined ? [] : [open("rest", { host: LOOPBACK, port }, undefined)]),
         ...(tls === undefined ? [] : [open("rest_tls", tls.address, tls)]),
+        ...(config.tokens === undefined ? [] : keysListener(keysPort, contract, transcoder(contract))),
       ],
       clusters: [
         cluster("ledger", config.ledger, config.upstreamTls),
         cluster("reporting", config.reporting, config.upstreamTls),
         cluster("identity", config.identity, config.upstreamTls),
+        ...(config.tokens === undefined ? [] : keysCluster(keysPort, contract)),
       ],
     },
     overload_manager: overloadManager(),

@@ -1,4 +1,6 @@
 import { DEFAULT_RATE_LIMITS, type RateLimit, type RateLimits } from "#gateway/rate-limits.ts";
+import type { TokenSettings } from "#gateway/token-check.ts";
+import { accessSettings } from "#lib/access-settings.ts";
 import { type Environment, requiredPort, requiredText, requiredTlsFiles } from "#lib/environment.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
@@ -21,6 +23,10 @@ export interface GatewayConfig {
   readonly port: number | undefined;
   readonly tls: TlsListener | undefined;
   readonly adminPort: number;
+  /** On loopback: where Envoy asks itself for identity's public keys. */
+  readonly keysPort: number;
+  /** How tokens are checked; undefined when none is asked for, which only a development system may do. */
+  readonly tokens: TokenSettings | undefined;
   /** Proxies of ours in front of the gateway that write x-forwarded-for: a client's address is that many from its right. */
   readonly trustedHops: number;
   /** Origins whose pages may call. */
@@ -39,17 +45,16 @@ const MAX_TRUSTED_HOPS = 8;
 
 /** Throws an error for people when a variable is absent or malformed. */
 export function readConfig(environment: Environment = process.env): GatewayConfig {
-  const isProduction = environment.LEDGERMESH_ENVIRONMENT === "production";
   const port = optional(environment, "LEDGERMESH_GATEWAY_PORT", requiredPort);
-  if (isProduction && port !== undefined) {
-    throw new Error("LEDGERMESH_GATEWAY_PORT is set: plain HTTP is for development, only LEDGERMESH_GATEWAY_TLS_PORT");
-  }
+  if (port !== undefined) onlyInDevelopment(environment, "LEDGERMESH_GATEWAY_PORT", "plain HTTP is not for strangers");
   const tls = readTls(environment);
   if (port === undefined && tls === undefined) throw new Error("LEDGERMESH_GATEWAY_TLS_PORT is not set");
   return {
     port,
     tls,
     adminPort: requiredPort(environment, "LEDGERMESH_GATEWAY_ADMIN_PORT"),
+    keysPort: requiredPort(environment, "LEDGERMESH_GATEWAY_KEYS_PORT"),
+    tokens: readTokens(environment),
     trustedHops: optional(environment, "LEDGERMESH_GATEWAY_TRUSTED_HOPS", readTrustedHops) ?? 0,
     allowedOrigins: optional(environment, "LEDGERMESH_GATEWAY_ALLOWED_ORIGINS", readOrigins) ?? [],
     rateLimits: {
@@ -73,6 +78,21 @@ function optional<Value>(
 ): Value | undefined {
   const text = environment[name];
   return text === undefined || text === "" ? undefined : read(environment, name);
+}
+
+/** What is not said to be a development system is taken for the real one. */
+function onlyInDevelopment(environment: Environment, name: string, why: string): void {
+  const kind = environment.LEDGERMESH_ENVIRONMENT ?? "production";
+  if (kind !== "development") throw new Error(`${name} is set, and LEDGERMESH_ENVIRONMENT is ${kind}: ${why}`);
+}
+
+function readTokens(environment: Environment): TokenSettings | undefined {
+  const name = "LEDGERMESH_GATEWAY_TOKENS";
+  const text = optional(environment, name, requiredText) ?? "required";
+  if (text !== "required" && text !== "off") throw new Error(`${name} is "${text}": neither required nor off`);
+  if (text === "required") return accessSettings(environment);
+  onlyInDevelopment(environment, name, "nobody may call without a token");
+  return undefined;
 }
 
 function readTls(environment: Environment): TlsListener | undefined {

@@ -181,6 +181,10 @@ return function(values, check_body, check_query)
       end
       return
     end
+    -- RFC 9110: a 401 says what would be accepted. Envoy's own have it already.
+    if status == "401" and not headers:get("www-authenticate") then
+      headers:add("www-authenticate", 'Bearer realm="ledgermesh"')
+    end
     local body = handle:body()
     if not body then return end
     local text = body:getBytes(0, body:length())

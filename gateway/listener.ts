@@ -7,6 +7,7 @@ import { rateLimitFilter } from "#gateway/rate-limits.ts";
 import { MAX_REFERENCE_FILE_BYTES, type ReferenceFile } from "#gateway/reference-page.ts";
 import { answerHeaders, corsFilter } from "#gateway/response-headers.ts";
 import { MAX_BATCH_BODY_BYTES, MAX_BODY_BYTES, virtualHost } from "#gateway/routes.ts";
+import { tokenFilter } from "#gateway/token-check.ts";
 
 /** A door for strangers: what a connection, a request and its headers may be, and the filters that each request passes. */
 
@@ -123,12 +124,13 @@ function httpConnectionManager(
     route_config: {
       name: "rest",
       max_direct_response_body_size_bytes: MAX_REFERENCE_FILE_BYTES,
-      virtual_hosts: [virtualHost(contract, config.allowedOrigins, reference)],
+      virtual_hosts: [virtualHost(contract, config, reference)],
     },
     http_filters: [
       headerMutation(isTls),
       corsFilter(),
       rateLimitFilter(config.rateLimits),
+      ...(config.tokens === undefined ? [] : [tokenFilter(config.tokens, contract)]),
       bodyLimit(MAX_BODY_BYTES),
       named("envoy.filters.http.lua", {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
@@ -188,7 +190,8 @@ function luaProgram(contract: Contract, lua: LuaSources): string {
   ].join("\n");
 }
 
-function transcoder(contract: Contract): Json {
+/** Between JSON and gRPC, by the contract. */
+export function transcoder(contract: Contract): Json {
   return named("envoy.filters.http.grpc_json_transcoder", {
     "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
     proto_descriptor_bin: Buffer.from(contract.publicDescriptorSet).toString("base64"),

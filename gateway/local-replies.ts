@@ -1,4 +1,5 @@
 import type { Json } from "#gateway/envoy.ts";
+import { tokenFailure } from "#gateway/token-check.ts";
 
 /**
  * Envoy's own refusals, in the one error shape. Envoy takes the first mapper whose filter fits.
@@ -14,12 +15,18 @@ interface ErrorAnswer {
   readonly reason: string;
   readonly message: string;
   /** Trying again later can help: in so many seconds, or when the header of the answer says. */
+  /** Of the header `www-authenticate`, which every 401 has. */
+  readonly challenge?: string;
   readonly retryAfterSeconds?: number | "%RESP(RETRY-AFTER)%";
 }
 
-/** Which of Envoy's own answers it is for: by any of Envoy's flags for why it answers, or by the status it chose. */
+/** Which of Envoy's own answers it is for: by any of Envoy's flags for why it answers, by what a filter left, or by status. */
 type LocalReply = ErrorAnswer &
-  ({ readonly flags: readonly string[]; readonly answerStatus: number } | { readonly httpStatus: number });
+  (
+    | { readonly flags: readonly string[]; readonly answerStatus: number }
+    | { readonly filter: Json; readonly answerStatus: number }
+    | { readonly httpStatus: number }
+  );
 
 const INVALID_ARGUMENT = 3;
 const DEADLINE_EXCEEDED = 4;
@@ -29,12 +36,53 @@ const RESOURCE_EXHAUSTED = 8;
 const UNIMPLEMENTED = 12;
 const INTERNAL = 13;
 const UNAVAILABLE = 14;
+const UNAUTHENTICATED = 16;
 
 /** Envoy's own words: for the cases in which only they say what is wrong with the request. */
 const ENVOYS_WORDS = "the gateway cannot take this request: %RESPONSE_CODE_DETAILS% %LOCAL_REPLY_BODY%";
 const OUTCOME_NOT_KNOWN = "whether it was done is not known; repeat it with the same idempotency key to find out";
 
+const CHALLENGE = 'Bearer realm="ledgermesh"';
+const BAD_TOKEN_CHALLENGE = `${CHALLENGE}, error="invalid_token"`;
+/** Of google::jwt_verify::Status. */
+const [JWT_MISSED, JWT_EXPIRED, KEYS_NOT_FETCHED] = [1, 3, 40];
+
+const NO_TOKEN: ErrorAnswer = {
+  code: UNAUTHENTICATED,
+  reason: "TOKEN_REQUIRED",
+  message: "This needs an access token: sign in and send it as `authorization: Bearer TOKEN`.",
+  challenge: CHALLENGE,
+};
+
 const LOCAL_REPLIES: readonly LocalReply[] = [
+  // token-check.ts; the words are those of lib/access-refusals.ts.
+  {
+    filter: tokenFailure(JWT_EXPIRED),
+    answerStatus: 401,
+    code: UNAUTHENTICATED,
+    reason: "TOKEN_EXPIRED",
+    message: "The access token is over. Take a new one with the refresh token, or sign in again.",
+    challenge: BAD_TOKEN_CHALLENGE,
+  },
+  {
+    filter: tokenFailure(KEYS_NOT_FETCHED),
+    answerStatus: 503,
+    code: UNAVAILABLE,
+    reason: "SIGNING_KEYS_UNKNOWN",
+    message: "The key of this access token cannot be looked up at the moment. Nothing has happened; try again.",
+    retryAfterSeconds: 5,
+  },
+  // Of several keys to look for it by, Envoy says it by the status alone.
+  { ...NO_TOKEN, filter: tokenFailure(JWT_MISSED), answerStatus: 401 },
+  {
+    filter: tokenFailure(),
+    answerStatus: 401,
+    code: UNAUTHENTICATED,
+    reason: "TOKEN_INVALID",
+    message: "The access token is not accepted: %LOCAL_REPLY_BODY%. Sign in again.",
+    challenge: BAD_TOKEN_CHALLENGE,
+  },
+  { ...NO_TOKEN, httpStatus: 401 },
   // Connection lost, stream reset or protocol broken after the call was sent.
   {
     flags: ["UC", "UR", "LR", "UPE"],
@@ -161,7 +209,7 @@ export function localReplyConfig(headers: readonly Json[]): Json {
       filter: toFilter(reply),
       ...("answerStatus" in reply && { status_code: reply.answerStatus }),
       body_format_override: errorFormat(reply),
-      headers_to_add: retryAfter(reply),
+      headers_to_add: ownHeaders(reply),
     })),
     // The others are 4xx: the request is at fault, and Envoy says how.
     {
@@ -182,12 +230,19 @@ export function localReplyConfig(headers: readonly Json[]): Json {
   };
 }
 
-function retryAfter({ retryAfterSeconds }: ErrorAnswer): Json[] {
-  if (typeof retryAfterSeconds !== "number") return [];
-  return [{ header: { key: "retry-after", value: String(retryAfterSeconds) }, append_action: "ADD_IF_ABSENT" }];
+function ownHeaders({ retryAfterSeconds, challenge }: ErrorAnswer): Json[] {
+  const headers: Json[] = [];
+  if (typeof retryAfterSeconds === "number") {
+    headers.push({ header: { key: "retry-after", value: String(retryAfterSeconds) }, append_action: "ADD_IF_ABSENT" });
+  }
+  // Envoy's own repeats what the client calls this host.
+  const append_action = "OVERWRITE_IF_EXISTS_OR_ADD";
+  if (challenge !== undefined) headers.push({ header: { key: "www-authenticate", value: challenge }, append_action });
+  return headers;
 }
 
 function toFilter(reply: LocalReply): Json {
+  if ("filter" in reply) return reply.filter;
   if ("flags" in reply) return { response_flag_filter: { flags: reply.flags } };
   return statusFilter("EQ", reply.httpStatus);
 }

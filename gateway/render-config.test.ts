@@ -4,8 +4,10 @@ import { readConfig } from "#gateway/config.ts";
 import { renderConfig } from "#gateway/render-config.ts";
 
 const ENVIRONMENT = {
+  LEDGERMESH_ENVIRONMENT: "development",
   LEDGERMESH_GATEWAY_PORT: "8080",
   LEDGERMESH_GATEWAY_ADMIN_PORT: "8081",
+  LEDGERMESH_GATEWAY_KEYS_PORT: "8082",
   LEDGERMESH_LEDGER_ADDRESS: "127.0.0.1:7001",
   LEDGERMESH_REPORTING_ADDRESS: "reporting.internal:7002",
   LEDGERMESH_IDENTITY_ADDRESS: "127.0.0.1:7003",
@@ -61,7 +63,7 @@ test("it listens on loopback only, admin too", () => {
   assert.equal(admin.address.socket_address.port_value, 8081);
   assert.deepEqual(
     static_resources.listeners.map(({ address }) => address.socket_address.port_value),
-    [8080],
+    [8080, 8082],
   );
 });
 
@@ -73,7 +75,9 @@ test("a service is found at an address, or by name", () => {
 });
 
 test("it shows its certificate to a service, and asks for the one of that service, by TLS 1.3 alone", () => {
-  for (const { name, transport_socket } of rendered.static_resources.clusters) {
+  const services = rendered.static_resources.clusters.filter(({ name }) => name !== "keys");
+  assert.equal(services.length, 3);
+  for (const { name, transport_socket } of services) {
     assert.deepEqual(findAll(transport_socket, "filename"), [
       "/certificates/gateway.crt",
       "/certificates/gateway.key",
@@ -127,6 +131,7 @@ test("only the RPCs of the listed services lead anywhere", () => {
   );
 });
 
+const KEYS = "127.0.0.1:8082";
 const TLS = {
   LEDGERMESH_GATEWAY_TLS_PORT: "8443",
   LEDGERMESH_GATEWAY_CERTIFICATE_FILE: "/certificate.pem",
@@ -138,11 +143,11 @@ const listenersWith = (settings: Readonly<Record<string, string | undefined>>) =
 test("there is a listener for plain HTTP on loopback, one for TLS, or both, and in production only TLS", () => {
   const addressesOf = (settings: Readonly<Record<string, string | undefined>>) =>
     listenersWith(settings).map(({ address: { socket_address: socket } }) => `${socket.address}:${socket.port_value}`);
-  assert.deepEqual(addressesOf(TLS), ["127.0.0.1:8080", "127.0.0.1:8443"]);
+  assert.deepEqual(addressesOf(TLS), ["127.0.0.1:8080", "127.0.0.1:8443", KEYS]);
   const everywhere = { ...TLS, LEDGERMESH_GATEWAY_TLS_HOST: "0.0.0.0" };
-  assert.deepEqual(addressesOf(everywhere), ["127.0.0.1:8080", "0.0.0.0:8443"]);
+  assert.deepEqual(addressesOf(everywhere), ["127.0.0.1:8080", "0.0.0.0:8443", KEYS]);
   const production = { LEDGERMESH_ENVIRONMENT: "production", LEDGERMESH_GATEWAY_PORT: undefined };
-  assert.deepEqual(addressesOf({ ...everywhere, ...production }), ["0.0.0.0:8443"]);
+  assert.deepEqual(addressesOf({ ...everywhere, ...production }), ["0.0.0.0:8443", KEYS]);
 });
 
 test("TLS is 1.3 and nothing older, and only there browsers are told to stay with it", () => {
@@ -171,7 +176,13 @@ test("a command has longer than its service's 5 s, and a batch longer than a com
 test("a missing or malformed setting is named", () => {
   const cases: [name: string, value: string | undefined, message: RegExp][] = [
     ["LEDGERMESH_GATEWAY_PORT", undefined, /^LEDGERMESH_GATEWAY_TLS_PORT is not set$/],
-    ["LEDGERMESH_ENVIRONMENT", "production", /^LEDGERMESH_GATEWAY_PORT is set: plain HTTP is for development/],
+    [
+      "LEDGERMESH_ENVIRONMENT",
+      "production",
+      /^LEDGERMESH_GATEWAY_PORT is set, and LEDGERMESH_ENVIRONMENT is production/,
+    ],
+    ["LEDGERMESH_ENVIRONMENT", undefined, /^LEDGERMESH_GATEWAY_PORT is set, and LEDGERMESH_ENVIRONMENT is production/],
+    ["LEDGERMESH_GATEWAY_TOKENS", "no", /^LEDGERMESH_GATEWAY_TOKENS is "no": neither required nor off$/],
     ["LEDGERMESH_GATEWAY_TLS_PORT", "8443", /^LEDGERMESH_GATEWAY_CERTIFICATE_FILE is not set$/],
     ["LEDGERMESH_GATEWAY_TRUSTED_HOPS", "-1", /^LEDGERMESH_GATEWAY_TRUSTED_HOPS is "-1": not a number from 0 to 8$/],
     ["LEDGERMESH_GATEWAY_SIGN_IN_LIMIT", "30", /^LEDGERMESH_GATEWAY_SIGN_IN_LIMIT is "30": not calls\/seconds/],

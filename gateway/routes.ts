@@ -1,8 +1,10 @@
+import type { GatewayConfig } from "#gateway/config.ts";
 import type { ClusterName, Contract, Route } from "#gateway/contract.ts";
 import type { Json } from "#gateway/envoy.ts";
 import { countedAs } from "#gateway/rate-limits.ts";
 import { type ReferenceFile, referenceRoute } from "#gateway/reference-page.ts";
 import { corsPolicy } from "#gateway/response-headers.ts";
+import { tokenPolicy } from "#gateway/token-check.ts";
 
 /** Which paths there are: the public RPCs of the contract, their reference, and nothing else. */
 
@@ -19,25 +21,25 @@ const MAX_RETRIES = 2;
 /** The one virtual host: which RPC a request is for, what it counts as, and whose pages may ask. */
 export function virtualHost(
   contract: Contract,
-  allowedOrigins: readonly string[],
+  { allowedOrigins, tokens }: GatewayConfig,
   reference: readonly ReferenceFile[],
 ): Json {
   return {
     name: "rest",
     domains: ["*"],
-    routes: routes(contract, reference),
+    routes: routes(contract, reference, tokens !== undefined),
     typed_per_filter_config: corsPolicy(allowedOrigins),
   };
 }
 
 /** Each RPC and file, then its path with any other method, then everything else. */
-function routes(contract: Contract, reference: readonly ReferenceFile[]): Json[] {
+function routes(contract: Contract, reference: readonly ReferenceFile[], areTokensChecked: boolean): Json[] {
   const ordered = contract.routes.toSorted(literalFirst);
   const files = reference.map(({ path }) => ({ pathTemplate: path, httpMethod: "GET" }));
   const methodsByPath = Map.groupBy([...ordered, ...files], ({ pathTemplate }) => pathTemplate);
   return [
     preflight(),
-    ...ordered.map(rpcRoute),
+    ...ordered.map((route) => rpcRoute(route, areTokensChecked)),
     ...reference.map((file) => referenceRoute(file, ownAnswer(200))),
     ...[...methodsByPath].map(([pathTemplate, ofPath]) => ({
       match: pathMatch(pathTemplate),
@@ -78,7 +80,7 @@ function literalFirst(a: Route, b: Route): number {
   return before < after ? -1 : Number(before > after);
 }
 
-function rpcRoute(route: Route): Json {
+function rpcRoute(route: Route, isTokenChecked: boolean): Json {
   return {
     name: route.rpc,
     match: {
@@ -101,14 +103,15 @@ function rpcRoute(route: Route): Json {
         ...countedAs(route.callClass),
       },
     },
-    ...(route.isBatch && {
-      typed_per_filter_config: {
+    typed_per_filter_config: {
+      ...(isTokenChecked && tokenPolicy(route)),
+      ...(route.isBatch && {
         "envoy.filters.http.buffer": {
           "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
           buffer: { max_request_bytes: MAX_BATCH_BODY_BYTES },
         },
-      },
-    }),
+      }),
+    },
   };
 }
 

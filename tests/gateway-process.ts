@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServiceDefinition } from "@grpc/grpc-js";
@@ -27,6 +29,11 @@ export interface SeenCall {
 /** A gateway of its own on free ports, with stand-ins for the services. */
 export interface GatewayProcess {
   readonly url: string;
+  /** When `settings` have a listener for TLS. */
+  readonly tlsUrl: string;
+  readonly adminUrl: string;
+  /** Where it asks itself for identity's keys. */
+  readonly keysUrl: string;
   readonly seen: readonly SeenCall[];
   /** Breaks the connections of the stand-ins and refuses new ones. */
   breakServices(): void;
@@ -62,10 +69,13 @@ export async function startGateway(
   };
 
   const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
+  const keysPort = await freePort();
   const config = renderConfig({
     port: 0,
     tls: undefined,
     adminPort: 0,
+    keysPort,
+    tokens: undefined,
     trustedHops: 0,
     allowedOrigins: [],
     rateLimits: UNLIMITED,
@@ -89,20 +99,34 @@ export async function startGateway(
   };
   process.once("exit", stop);
 
-  let url = "";
+  let [url, tlsUrl] = ["", ""];
   await eventually(async () => {
     const admin = readFileSync(adminFile, "utf8");
     if (!(await fetch(`http://${admin}/ready`)).ok) return false;
     const listeners = (await (await fetch(`http://${admin}/listeners?format=json`)).json()) as ListenersAnswer;
-    const port = listeners.listener_statuses[0]?.local_address.socket_address.port_value;
-    url = `http://127.0.0.1:${port}`;
-    return port !== undefined;
+    const portOf = (listener: string) =>
+      listeners.listener_statuses.find(({ name }) => name === listener)?.local_address.socket_address.port_value;
+    url = `http://127.0.0.1:${portOf("rest")}`;
+    tlsUrl = `https://127.0.0.1:${portOf("rest_tls")}`;
+    return portOf("rest") !== undefined;
   }, "the gateway is ready");
-  return { url, seen, breakServices, stop };
+  const adminUrl = `http://${readFileSync(adminFile, "utf8")}`;
+  return { url, tlsUrl, adminUrl, keysUrl: `http://127.0.0.1:${keysPort}`, seen, breakServices, stop };
+}
+
+/** One that was free just now. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
 }
 
 interface ListenersAnswer {
   readonly listener_statuses: readonly {
+    readonly name: string;
     readonly local_address: { readonly socket_address: { readonly port_value: number } };
   }[];
 }

@@ -40,6 +40,8 @@ export function superuserShardUrls(stack: StackName, ports: Ports = stackPorts(s
 export interface Endpoints {
   /** The REST base URL. */
   readonly gateway: string;
+  /** The same over TLS, by a certificate of the stack's CA. */
+  readonly gatewayTls: string;
   readonly gatewayAdmin: string;
   /** host:port of the gRPC servers. */
   readonly ledger: string;
@@ -64,6 +66,7 @@ export function endpoints(stack: StackName): Endpoints {
   const http = (port: PortName) => `http://${HOST}:${ports[port]}`;
   return {
     gateway: http("gateway"),
+    gatewayTls: `https://${HOST}:${ports.gateway_tls}`,
     gatewayAdmin: http("gateway_admin"),
     ledger: `${HOST}:${ports.ledger}`,
     reporting: `${HOST}:${ports.reporting}`,
@@ -133,9 +136,17 @@ export function migrationEnvironment(stack: StackName): Record<string, string> {
 /** The settings of gateway/render-config.ts. */
 export function gatewayEnvironment(stack: StackName): Record<string, string> {
   const ports = stackPorts(stack);
+  const own = tlsFiles(stack, "gateway");
   return {
     LEDGERMESH_GATEWAY_PORT: String(ports.gateway),
+    LEDGERMESH_GATEWAY_TLS_PORT: String(ports.gateway_tls),
+    LEDGERMESH_GATEWAY_CERTIFICATE_FILE: own.certificateFile,
+    LEDGERMESH_GATEWAY_KEY_FILE: own.keyFile,
     LEDGERMESH_GATEWAY_ADMIN_PORT: String(ports.gateway_admin),
+    LEDGERMESH_GATEWAY_KEYS_PORT: String(ports.gateway_keys),
+    LEDGERMESH_GATEWAY_TOKENS: "off",
+    LEDGERMESH_ENVIRONMENT: "development",
+    LEDGERMESH_DEVELOPMENT_TOKEN_KEY_FILE: developmentKeyFile(stack),
     LEDGERMESH_LEDGER_ADDRESS: `${HOST}:${ports.ledger}`,
     LEDGERMESH_REPORTING_ADDRESS: `${HOST}:${ports.reporting}`,
     LEDGERMESH_IDENTITY_ADDRESS: `${HOST}:${ports.identity}`,
@@ -143,7 +154,7 @@ export function gatewayEnvironment(stack: StackName): Record<string, string> {
     LEDGERMESH_GATEWAY_SIGN_IN_LIMIT: "200/10",
     LEDGERMESH_GATEWAY_COMMAND_LIMIT: "100000/10",
     LEDGERMESH_GATEWAY_QUERY_LIMIT: "100000/10",
-    ...tlsEnvironment(tlsFiles(stack, "gateway")),
+    ...tlsEnvironment(own),
     LEDGERMESH_GATEWAY_REFERENCE_SCRIPT_FILE: referenceScript,
   };
 }

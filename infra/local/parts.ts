@@ -227,7 +227,7 @@ function gateway(stack: StackName): Part {
   return {
     name: "gateway",
     after: [],
-    ports: ["gateway", "gateway_admin"],
+    ports: ["gateway", "gateway_tls", "gateway_admin", "gateway_keys"],
     before: () => ({ ...script("gateway/render-config.ts", "--out", config), environment: gatewayEnvironment(stack) }),
     command: () => ({
       command: envoyCommand(),
