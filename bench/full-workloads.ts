@@ -74,6 +74,7 @@ async function runHistory(harness: Harness, groups: readonly (readonly string[])
   const startedMs = performance.now();
   const { transfers, visible, transferIds, reads, readsRefused } = await measureHistory(
     stack.gateway,
+    await harness.token(),
     groups,
     signal,
     say,

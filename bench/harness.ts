@@ -12,6 +12,8 @@ import type { Endpoints } from "#infra/local/stack.ts";
 export interface Harness {
   readonly stack: Endpoints;
   readonly client: LoadClient;
+  /** A new access token of the service `console`, for REST. */
+  readonly token: () => Promise<string>;
   readonly seconds: number;
   readonly rounds: number;
   readonly wanted: (workload: string) => boolean;
@@ -31,11 +33,17 @@ export const WARM_UP_MS = 2_000;
 const SETTLE_MS = 1_000;
 
 /** Single transfers between accounts that are drawn anew, from the program that makes the load. */
-export function unaryLoad({ stack, seconds }: Harness, protocol: Protocol, draw: DrawPair, callers = CALLERS): Load {
+export function unaryLoad(
+  { stack, seconds, token }: Harness,
+  protocol: Protocol,
+  draw: DrawPair,
+  callers = CALLERS,
+): Load {
   return {
     protocol,
     address: protocol === "grpc" ? stack.ledger : new URL(stack.gateway).host,
     tls: stack.tls,
+    token,
     callers,
     warmUpMs: WARM_UP_MS,
     measureMs: seconds * 1000,

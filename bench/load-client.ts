@@ -86,6 +86,8 @@ function ownClient(command: string, firstArgs: readonly string[], signal: AbortS
       const pairs = join(folder, "pairs");
       const latencies = join(folder, "latencies");
       writeFileSync(pairs, load.pairs.map((pair) => pair.join(" ")).join("\n"));
+      const tokenFile = join(folder, "token");
+      writeFileSync(tokenFile, await load.token(), { mode: 0o600 });
       const flags = {
         address: load.address,
         pairs,
@@ -96,6 +98,7 @@ function ownClient(command: string, firstArgs: readonly string[], signal: AbortS
           "tls-certificate": load.tls.certificateFile,
           "tls-key": load.tls.keyFile,
         }),
+        ...(load.protocol === "rest" && { "token-file": tokenFile }),
         callers: load.callers,
         "warm-up-ms": load.warmUpMs,
         "measure-ms": load.measureMs,

@@ -7,6 +7,8 @@ export interface Load {
   readonly address: string;
   /** Whose certificate the calls by gRPC are made with. */
   readonly tls: TlsFiles;
+  /** Makes the access token that the calls by REST are made with. */
+  readonly token: () => Promise<string>;
   readonly callers: number;
   /**
    * Open loop, by `ghz` alone: so many calls are sent per second, however many are under way. Otherwise each caller sends its

@@ -9,6 +9,7 @@ import { describeMachine } from "#bench/machine.ts";
 import { measureFreshStart } from "#bench/measure-fresh-start.ts";
 import { OVERLOAD, runOverload } from "#bench/overload-workloads.ts";
 import { formatTable, type Row } from "#bench/table.ts";
+import { developmentToken } from "#infra/local/development-key.ts";
 import { endpoints, type PartName, startStack, stopStack } from "#infra/local/stack.ts";
 
 const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
@@ -116,7 +117,17 @@ async function measureAll(
   };
   const run = async (without: readonly PartName[], work: (harness: Harness) => Promise<Row[]>) => {
     const rows = await onStack(without, signal, () =>
-      work({ stack: endpoints("bench"), client, seconds, rounds, wanted, say, sawProcessors, signal }),
+      work({
+        stack: endpoints("bench"),
+        client,
+        token: benchToken,
+        seconds,
+        rounds,
+        wanted,
+        say,
+        sawProcessors,
+        signal,
+      }),
     );
     results.rows.push(...rows);
   };
@@ -125,6 +136,10 @@ async function measureAll(
   if (wanted(GROWTH)) await run(WITHOUT_GATEWAY, (harness) => runGrowth(harness, entries));
   if (FULL_WORKLOADS.some(wanted)) await run([], runFullWorkloads);
   if (wanted(FRESH_START)) results.rows.push(...(await runFreshStart(signal)));
+}
+
+async function benchToken(): Promise<string> {
+  return (await developmentToken("bench", "service", "service:console")).token;
 }
 
 function print({ rows, clients, others }: Results): void {

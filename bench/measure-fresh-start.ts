@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { outerEnvironment } from "#bench/config.ts";
 import { CURRENCY } from "#bench/load-request.ts";
 import { postTransfer } from "#bench/post-transfer.ts";
@@ -29,12 +30,14 @@ export async function measureFreshStart(signal: AbortSignal, say: (line: string)
   const ports = Object.fromEntries(portNames.map((name) => [portVariable(name), String(dev[name] + PORT_OFFSET)]));
   const inClone = (...args: readonly string[]) => run("make", ["-C", clone, ...args], ports, signal, say);
   const startedMs = performance.now();
-  const rest = openRest(`http://127.0.0.1:${dev.gateway + PORT_OFFSET}`, 1);
+  const gateway = `http://127.0.0.1:${dev.gateway + PORT_OFFSET}`;
+  let rest: Rest | undefined;
   try {
     await run("git", ["clone", "--quiet", root, clone], {}, signal, say);
     try {
       await inClone("start");
       const setUpAndStartMs = performance.now() - startedMs;
+      rest = openRest(gateway, await tokenOf(clone), 1);
       // One owner for both accounts, so that they are on one shard. Owners need not exist.
       const ownerId = idGenerator(Date.now)("user", 0);
       const [debit, credit] = [await openAccount(rest, ownerId, true), await openAccount(rest, ownerId, false)];
@@ -44,9 +47,17 @@ export async function measureFreshStart(signal: AbortSignal, say: (line: string)
       await run("make", ["-C", clone, "stop"], ports, undefined, say);
     }
   } finally {
-    rest.close();
+    rest?.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** As somebody who reads the README makes it. */
+async function tokenOf(clone: string): Promise<string> {
+  const { stdout } = await promisify(execFile)("make", ["-s", "-C", clone, "token", "ROLE=service"], {
+    env: outerEnvironment(),
+  });
+  return stdout.trim();
 }
 
 async function openAccount(rest: Rest, ownerId: string, unbounded: boolean): Promise<string> {

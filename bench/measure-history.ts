@@ -35,16 +35,17 @@ export interface HistoryMeasurement {
   readonly readsRefused: number;
 }
 
-/** `groups`: accounts that can pay each other. Takes turns between the groups. */
+/** `token` is good for longer than it takes; `groups`: accounts that can pay each other. Takes turns between the groups. */
 export async function measureHistory(
   gateway: string,
+  token: string,
   groups: readonly (readonly string[])[],
   signal: AbortSignal,
   say: (line: string) => void,
 ): Promise<HistoryMeasurement> {
   const draws = groups.map(uniformPairs);
-  const writing = openRest(gateway, MAX_CONNECTIONS);
-  const reading = openRest(gateway, MAX_READER_CONNECTIONS);
+  const writing = openRest(gateway, token, MAX_CONNECTIONS);
+  const reading = openRest(gateway, token, MAX_READER_CONNECTIONS);
   const transferIds: string[] = [];
   const firstFailures: string[] = [];
   const transferLatenciesUs: number[] = [];

@@ -20,6 +20,7 @@ const { values: flags } = parseArgs({
     pairs: { type: "string", default: "" },
     latencies: { type: "string", default: "" },
     currency: { type: "string", default: CURRENCY },
+    "token-file": { type: "string", default: "" },
     "tls-ca": { type: "string", default: "" },
     "tls-certificate": { type: "string", default: "" },
     "tls-key": { type: "string", default: "" },
@@ -58,7 +59,7 @@ function grpcCaller(): MakeTransfer {
 }
 
 function restCaller(): MakeTransfer {
-  const rest = openRest(`http://${flags.address}`, Number(flags.callers));
+  const rest = openRest(`http://${flags.address}`, readFileSync(flags["token-file"], "utf8"), Number(flags.callers));
   return async (debit, credit) => {
     await postTransfer(rest, debit, credit);
   };

@@ -16,11 +16,14 @@ export interface RestAnswer {
 
 const TIMEOUT_MS = 10_000;
 
-/** `baseUrl` is such as http://127.0.0.1:8080. Calls beyond `maxConnections` wait for a free one. */
-export function openRest(baseUrl: string, maxConnections: number): Rest {
+/** `baseUrl` is such as http://127.0.0.1:8080; calls are made with the access token. Calls beyond `maxConnections` wait for a free one. */
+export function openRest(baseUrl: string, token: string, maxConnections: number): Rest {
   const agent = new Agent({ keepAlive: true, maxSockets: maxConnections, scheduling: "fifo" });
 
-  function send(method: string, path: string, body: string, headers: Record<string, string>): Promise<RestAnswer> {
+  const authorization = `Bearer ${token}`;
+
+  function send(method: string, path: string, body: string, more: Record<string, string>): Promise<RestAnswer> {
+    const headers = { authorization, ...more };
     return new Promise((resolve, reject) => {
       const sent = request(`${baseUrl}${path}`, { method, agent, headers, timeout: TIMEOUT_MS }, (response) => {
         let text = "";

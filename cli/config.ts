@@ -9,6 +9,11 @@ export function auditShards(): string[] | undefined {
   return process.env[AUDIT_SHARDS] === undefined ? undefined : requiredList(process.env, AUDIT_SHARDS);
 }
 
+/** The token to call the gateway with; undefined when the environment does not say. */
+export function accessTokenSetting(): string | undefined {
+  return process.env.LEDGERMESH_ACCESS_TOKEN;
+}
+
 /** The certificate to call the ledger with; undefined when the environment does not say. */
 export function tlsSettings(): TlsFiles | undefined {
   const named = Object.keys(process.env).some((name) => name.startsWith("LEDGERMESH_TLS_"));

@@ -84,9 +84,10 @@ export function linesToTry({ example, position }: DemoResult, gateway: string): 
   const account = `${gateway}/v1/ledger/accounts/${example.accountId}`;
   return [
     "Try, for example:",
-    `  curl -s '${account}'`,
-    `  curl -s '${account}/entries?page_size=${ENTRIES_SHOWN}'`,
-    `  curl -s -H 'x-read-after: ${position}' '${historyUrl(gateway, example.accountId, ENTRIES_SHOWN)}'`,
-    `  curl -s '${historyUrl(gateway, example.accountId, ENTRIES_SHOWN)}&type=salary'`,
+    '  AUTH="authorization: Bearer $(make -s token ROLE=service)"',
+    `  curl -s -H "$AUTH" '${account}'`,
+    `  curl -s -H "$AUTH" '${account}/entries?page_size=${ENTRIES_SHOWN}'`,
+    `  curl -s -H "$AUTH" -H 'x-read-after: ${position}' '${historyUrl(gateway, example.accountId, ENTRIES_SHOWN)}'`,
+    `  curl -s -H "$AUTH" '${historyUrl(gateway, example.accountId, ENTRIES_SHOWN)}&type=salary'`,
   ].join("\n");
 }

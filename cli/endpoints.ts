@@ -1,4 +1,5 @@
-import { tlsSettings } from "#cli/config.ts";
+import { accessTokenSetting, tlsSettings } from "#cli/config.ts";
+import { developmentToken } from "#infra/local/development-key.ts";
 import { Problem } from "#infra/local/problem.ts";
 import { stackPorts } from "#infra/local/stack-ports.ts";
 import { tlsFiles } from "#infra/local/tls-files.ts";
@@ -15,6 +16,11 @@ export function defaultLedger(): string {
 /** The REST base URL. */
 export function defaultGateway(): string {
   return `http://${HOST}:${stackPorts("dev").gateway}`;
+}
+
+/** The token that the commands call the gateway with. Throws a Problem when there is none. */
+export async function accessToken(): Promise<string> {
+  return accessTokenSetting() ?? (await developmentToken("dev", "service", "service:console")).token;
 }
 
 /** The certificate that the commands call with. Throws a Problem when there is none. */

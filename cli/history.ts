@@ -24,6 +24,7 @@ const PASSING_STATUSES = [429, 503, 504];
 /** Newest entries of an account that include everything up to the position; waits until the projection has it. */
 export async function readHistory(
   gateway: string,
+  token: string,
   accountId: string,
   position: string,
   count: number,
@@ -35,7 +36,7 @@ export async function readHistory(
     let text: string;
     try {
       response = await fetch(historyUrl(gateway, accountId, count), {
-        headers: { "x-read-after": position },
+        headers: { authorization: `Bearer ${token}`, "x-read-after": position },
         signal: AbortSignal.any([signal, AbortSignal.timeout(CALL_TIMEOUT_MS)]),
       });
       text = await response.text();

@@ -8,7 +8,7 @@ import { INVARIANTS, type Invariant, MAX_FINDINGS } from "#cli/check-findings.ts
 import { checkJson, checkReport, checkVerdict } from "#cli/check-report.ts";
 import { runDemo } from "#cli/demo.ts";
 import { demoFaults, historyReport, linesToTry, moneyTable, statement } from "#cli/demo-report.ts";
-import { defaultGateway, defaultLedger } from "#cli/endpoints.ts";
+import { accessToken, defaultGateway, defaultLedger } from "#cli/endpoints.ts";
 import { readHistory } from "#cli/history.ts";
 import { importFile, Stopped } from "#cli/import.ts";
 import { importJson, importReport, isComplete } from "#cli/import-report.ts";
@@ -171,7 +171,7 @@ async function demoCommand(options: {
   const history = historyReport(
     result,
     gateway,
-    await readHistory(gateway, example.accountId, position, entries.length, signal),
+    await readHistory(gateway, await accessToken(), example.accountId, position, entries.length, signal),
   );
   say(history.text);
   say(linesToTry(result, gateway));

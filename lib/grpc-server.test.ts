@@ -39,7 +39,7 @@ before(async () => {
   const certificates = await makeCertificates();
   serverTls = openTls(certificates.files("ledger"));
   consoleTls = openTls(certificates.files("console"));
-  server = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }], serverTls);
+  server = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers, access: undefined }], serverTls);
   session = connectTo(server);
   client = openClient(LedgerServiceClient, `127.0.0.1:${server.port}`, consoleTls);
 });
@@ -268,7 +268,11 @@ test("a stopping server ends what is under way and takes nothing new", async () 
     return account(accountId);
   });
   const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
-  const stopping = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }], serverTls);
+  const stopping = await startGrpcServer(
+    0,
+    [{ definition: LedgerServiceService, handlers, access: undefined }],
+    serverTls,
+  );
   const other = connectTo(stopping);
   other.on("error", () => {});
   const stream = other.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });

@@ -130,6 +130,8 @@ export interface GrpcServer {
 export interface ServedService {
   readonly definition: ServiceDefinition;
   readonly handlers: Readonly<Record<string, UnaryMethod>>;
+  /** Who may call. Undefined, for stand-ins: whoever is connected, everything. */
+  readonly access: Access | undefined;
   /** By the owner fields that its methods name in the contract, `self` aside. */
   readonly owners?: Readonly<Record<string, RequireOwner>>;
 }
@@ -147,19 +149,15 @@ interface Method extends UnaryMethod {
 }
 
 /**
-/**
  * Starts a server on loopback; port 0 takes a free one. Throws when the port is taken. Without `tls` whoever connects is the
- * peer `console`: that is for measuring what TLS costs, and nothing else. Without `access`, whoever is connected may call
- * everything.
+ * peer `console`: that is for measuring what TLS costs, and nothing else.
  */
 export async function startGrpcServer(
   port: number,
   services: readonly ServedService[],
   tls: Tls | undefined,
-  access?: Access,
 ): Promise<GrpcServer> {
-  const served = services.flatMap((service) => methodsOf(service, access));
-  const methods = new Map(served.map((method) => [method.path, method]));
+  const methods = new Map(services.flatMap(methodsOf).map((method) => [method.path, method]));
   const server = tls === undefined ? createServer(HTTP2_OPTIONS) : secureServer(tls);
   const sessions = new Map<ServerHttp2Session, Peer>();
   const calls = new CallsUnderWay();
@@ -246,13 +244,13 @@ function peerOf(session: ServerHttp2Session): Peer | undefined {
 }
 
 /** Throws when a method of the contract has no handler, no caller rule, or an owner field that nobody can check. */
-function methodsOf({ definition, handlers, owners = {} }: ServedService, access: Access | undefined): Method[] {
+function methodsOf({ definition, handlers, access, owners = {} }: ServedService): Method[] {
   return Object.entries(definition).map(([name, { path, requestDeserialize, responseSerialize }]) => {
     const handler = handlers[name];
     if (handler === undefined) throw new Error(`${path} has no handler`);
     const method = { ...handler, path, decode: requestDeserialize, encode: responseSerialize };
     if (access === undefined) {
-      return { ...method, admit: () => ({ role: "SERVICE", name: CONSOLE }), requireOwner: () => undefined };
+      return { ...method, admit: (peer) => ({ role: "SERVICE", name: peer }), requireOwner: () => undefined };
     }
     const rule = callerRule(path);
     const requireOwner = owners[rule.ownerField];
@@ -455,8 +453,6 @@ function decode(method: Method, bytes: Buffer): unknown {
     return undefined;
   }
 }
-
-const CONSOLE = "console";
 
 /** What is left of `grpc-timeout` (at most eight digits and a unit), as a time of `performance.now()`. */
 function deadlineOf(headers: IncomingHttpHeaders): number | undefined {

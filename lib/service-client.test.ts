@@ -52,7 +52,7 @@ before(async () => {
   handlers.batchCreateTransfers = answerTo(BatchCreateTransfersResponse.fromPartial({}));
   server = await startGrpcServer(
     0,
-    [{ definition: LedgerServiceService, handlers }],
+    [{ definition: LedgerServiceService, handlers, access: undefined }],
     openTls(certificates.files("ledger")),
   );
   client = openServiceClient(LedgerServiceClient, `127.0.0.1:${server.port}`, identityTls);

@@ -54,9 +54,8 @@ function startLedger(tls: Tls): Promise<GrpcServer> {
   const owners = new Proxy({}, { get: () => () => Promise.resolve() });
   return startGrpcServer(
     0,
-    [{ definition: LedgerServiceService, handlers, owners }],
+    [{ definition: LedgerServiceService, handlers, owners, access: createAccess(nobody, nobody) }],
     tls,
-    createAccess(nobody, nobody),
   );
 }
 

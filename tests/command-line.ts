@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { dirname } from "node:path";
 import { tlsEnvironment } from "#infra/local/tls-files.ts";
 import { commandEnvironment } from "#tests/config.ts";
+import { consoleToken } from "#tests/rest.ts";
 import { stack } from "#tests/stack.ts";
 
 /** Runs `ledgermesh` as a user does, against the test stack. */
@@ -22,10 +23,11 @@ export function ledgermesh(args: readonly string[], interruptAt?: string): Promi
 }
 
 /** The same, with these arguments alone. */
-export function run(args: readonly string[], interruptAt?: string): Promise<CommandRun> {
+export async function run(args: readonly string[], interruptAt?: string): Promise<CommandRun> {
+  const token = await consoleToken();
   const child = spawn(process.execPath, ["cli/main.ts", ...args], {
     cwd: ROOT,
-    env: commandEnvironment(tlsEnvironment(stack.tls)),
+    env: commandEnvironment({ ...tlsEnvironment(stack.tls), LEDGERMESH_ACCESS_TOKEN: token }),
     stdio: ["ignore", "pipe", "pipe"],
     timeout: DEADLINE_MS,
   });

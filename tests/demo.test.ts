@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ledgermesh, run } from "#tests/command-line.ts";
+import { rest } from "#tests/rest.ts";
 import { postgres, restUrl, stack } from "#tests/stack.ts";
 
 /** Sum and number of the entries of a run's accounts, its system accounts included, by currency. */
@@ -40,12 +41,12 @@ test("the demo runs, its money comes to zero in each currency, and the history s
 test("its lines to try work, and it can be repeated with another seed", async () => {
   const { exitStatus, stdout } = await ledgermesh(["demo", "--seed", "2", "--people", "8", "--days", "3"]);
   assert.equal(exitStatus, 0, stdout);
-  const lines = [...stdout.matchAll(/^ {2}curl -s (?:-H 'x-read-after: (\S+)' )?'(\S+)'$/gm)];
+  const lines = [...stdout.matchAll(/^ {2}curl -s -H "\$AUTH" (?:-H 'x-read-after: (\S+)' )?'(\S+)'$/gm)];
   assert.equal(lines.length, 4);
   for (const [, position, url = ""] of lines) {
     assert.ok(url.startsWith(restUrl));
-    const response = await fetch(url, { headers: position === undefined ? {} : { "x-read-after": position } });
-    const body = (await response.json()) as { account_id?: string; entries?: unknown[] };
+    const response = await rest(url, { headers: position === undefined ? {} : { "x-read-after": position } });
+    const body = JSON.parse(response.text) as { account_id?: string; entries?: unknown[] };
     assert.equal(response.status, 200);
     assert.ok(body.account_id !== undefined || (body.entries?.length ?? 0) > 0, url);
   }

@@ -56,7 +56,7 @@ export async function startGateway(
   const startStandIn = (name: "ledger" | "reporting" | "identity", definition: ServiceDefinition) =>
     startGrpcServer(
       0,
-      [{ definition, handlers: standInsFor(definition, seen, standIn) }],
+      [{ definition, handlers: standInsFor(definition, seen, standIn), access: undefined }],
       openTls(tlsFiles(stackName, name)),
     );
   const ledger = await startStandIn("ledger", LedgerServiceService);

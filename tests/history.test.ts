@@ -5,6 +5,7 @@ import { encodePosition } from "#lib/position.ts";
 import { type Account, ReverseTransferRequest, Transfer_State } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { type HistoryEntry, ListEntriesRequest, ListTransfersRequest } from "#proto/ledgermesh/reporting/v1/history.ts";
 import { headOf } from "#tests/projection.ts";
+import { rest } from "#tests/rest.ts";
 import {
   history,
   ledger,
@@ -234,9 +235,9 @@ test("an amount beyond 2^53 comes back with every digit, over gRPC and over REST
       [BEYOND_DOUBLE, BEYOND_DOUBLE],
     ],
   );
-  const answer = await fetch(`${restUrl}/v1/history/entries?account_id=${payee.accountId}`, { headers });
+  const answer = await rest(`${restUrl}/v1/history/entries?account_id=${payee.accountId}`, { headers });
   assert.equal(answer.status, 200);
-  const body = (await answer.json()) as { entries: Record<string, unknown>[] };
+  const body = JSON.parse(answer.text) as { entries: Record<string, unknown>[] };
   assert.equal(body.entries[0]?.amount_minor_units, "9007199254740993");
   assert.equal(body.entries[0]?.balance_after_minor_units, "9007199254740993");
 });

@@ -5,6 +5,7 @@ import { openElasticsearch } from "#lib/elasticsearch.ts";
 import { ALIASES } from "#lib/projection.ts";
 import { type BankRow, bankExample } from "#tests/bank-files.ts";
 import { type ImportJson, importJson, newBook, writeFile } from "#tests/bank-import.ts";
+import { rest } from "#tests/rest.ts";
 import { postgres, readAccount, restUrl, shardNumbers, stack } from "#tests/stack.ts";
 
 /** The import as a user runs it, and what a user then sees in the ledger and in the history. */
@@ -112,14 +113,11 @@ const MAX_TRIES = 30;
 async function readPage(url: string): Promise<{ entries: HistoryLine[]; next_page_token: string }> {
   let text = "";
   for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-    const response = await fetch(url, {
-      headers: { "x-read-after": imported.position },
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
-    });
-    text = await response.text();
-    if (response.ok) return JSON.parse(text) as { entries: HistoryLine[]; next_page_token: string };
+    const answer = await rest(url, { headers: { "x-read-after": imported.position } });
+    text = answer.text;
+    if (answer.status === 200) return JSON.parse(text) as { entries: HistoryLine[]; next_page_token: string };
     // The query waits for the projection for two seconds only.
-    assert.equal(response.status, BEHIND, text);
+    assert.equal(answer.status, BEHIND, text);
   }
   throw new Error(`the history stayed behind: ${text}`);
 }

@@ -71,7 +71,11 @@ test("the gateway sends nothing to a process of another name, or of another CA",
       return Promise.resolve(Account.fromPartial({}));
     });
     const handlers = Object.fromEntries(Object.keys(LedgerServiceService).map((name) => [name, handler]));
-    const impostor = await startGrpcServer(0, [{ definition: LedgerServiceService, handlers }], openTls(files));
+    const impostor = await startGrpcServer(
+      0,
+      [{ definition: LedgerServiceService, handlers, access: undefined }],
+      openTls(files),
+    );
     const gateway = await startGateway(undefined, undefined, { ledger: { host: "127.0.0.1", port: impostor.port } });
     try {
       const error = errorOf(await rest(`${gateway.url}/v1/ledger/accounts/acct_1`));

@@ -3,14 +3,17 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { restUrl } from "#tests/stack.ts";
+import { restUrl, stackName } from "#tests/stack.ts";
 
 const TOUR_TIMEOUT_MS = 60_000;
 
 test("every line of the README's tour works when pasted", async () => {
   const blocks = [...readFileSync("README.md", "utf8").matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(([, block]) => block);
   assert.ok(blocks.length >= 5);
-  const script = blocks.join("echo; echo ----\n").replace("http://127.0.0.1:8080", restUrl);
+  const script = blocks
+    .join("echo; echo ----\n")
+    .replace("http://127.0.0.1:8080", restUrl)
+    .replace("ROLE=service", `ROLE=service STACK=${stackName}`);
   assert.ok(script.includes(restUrl));
   const { stdout } = await promisify(execFile)("bash", ["-euo", "pipefail", "-c", script], {
     timeout: TOUR_TIMEOUT_MS,

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { developmentToken } from "#infra/local/development-key.ts";
+import { stackName } from "#tests/stack.ts";
 
-/** Calling the gateway over HTTP as a stranger would, and the one shape of its errors. */
+/** Calling the gateway over HTTP, and the one shape of its errors. */
 
 export interface RestAnswer {
   readonly status: number;
@@ -8,16 +10,34 @@ export interface RestAnswer {
   readonly text: string;
 }
 
+export interface RestRequest {
+  readonly method?: string;
+  readonly body?: string | Uint8Array<ArrayBuffer>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Null: as a stranger. Absent: as the service `console`. */
+  readonly token?: string | null;
+}
+
 /** `body` is sent as it is, with the content type of JSON unless `headers` say otherwise. */
-export async function rest(
-  url: string,
-  request: { method?: string; body?: string | Uint8Array<ArrayBuffer>; headers?: Record<string, string> } = {},
-): Promise<RestAnswer> {
+export async function rest(url: string, request: RestRequest = {}): Promise<RestAnswer> {
   const { body, method = body === undefined ? "GET" : "POST" } = request;
-  const headers = { ...(body === undefined ? {} : { "content-type": "application/json" }), ...request.headers };
+  const token = request.token === undefined ? await consoleToken() : request.token;
+  const headers = {
+    ...(body === undefined ? {} : { "content-type": "application/json" }),
+    ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+    ...request.headers,
+  };
   const answer = await fetch(url, { method, headers, ...(body === undefined ? {} : { body }) });
   return { status: answer.status, headers: answer.headers, text: await answer.text() };
 }
+
+/** An access token of the service `console`, as which the tests call the gRPC servers as well. */
+export function consoleToken(): Promise<string> {
+  made ??= developmentToken(stackName, "service", "service:console").then(({ token }) => token);
+  return made;
+}
+
+let made: Promise<string> | undefined;
 
 interface ErrorBody {
   readonly code: number;

@@ -36,6 +36,7 @@ const failuresShown = 3
 func main() {
 	address := flag.String("address", "", "host:port")
 	pairsFile := flag.String("pairs", "", "file with the accounts of a transfer per line: debit, space, credit; used in turn")
+	tokenFile := flag.String("token-file", "", "file with the access token")
 	currency := flag.String("currency", "EUR", "of all accounts")
 	callers := flag.Int("callers", 64, "how many at the same time")
 	warmUpMs := flag.Int("warm-up-ms", 1000, "not measured")
@@ -45,7 +46,9 @@ func main() {
 
 	pairs, err := readPairs(*pairsFile)
 	exitOn(err)
-	opened, closeAll, err := openCallers(*address, *currency, *callers)
+	token, err := os.ReadFile(*tokenFile)
+	exitOn(err)
+	opened, closeAll, err := openCallers(*address, string(token), *currency, *callers)
 	exitOn(err)
 	defer closeAll()
 

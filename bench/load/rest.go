@@ -16,6 +16,7 @@ const amountMinorUnits = 1
 // Each caller has a connection of its own and keeps it (HTTP/1.1 keep-alive).
 type caller struct {
 	address    string
+	token      string
 	currency   string
 	connection net.Conn
 	reader     *bufio.Reader
@@ -23,7 +24,7 @@ type caller struct {
 	request    bytes.Buffer
 }
 
-func openCallers(address, currency string, count int) ([]*caller, func(), error) {
+func openCallers(address, token, currency string, count int) ([]*caller, func(), error) {
 	callers := make([]*caller, count)
 	connections := make([]net.Conn, 0, count)
 	for index := range callers {
@@ -33,7 +34,7 @@ func openCallers(address, currency string, count int) ([]*caller, func(), error)
 		}
 		connections = append(connections, connection)
 		callers[index] = &caller{
-			address: address, currency: currency, connection: connection, reader: bufio.NewReader(connection),
+			address: address, token: token, currency: currency, connection: connection, reader: bufio.NewReader(connection),
 		}
 	}
 	return callers, func() {
@@ -51,8 +52,8 @@ func (c *caller) transfer(accounts pair, idempotencyKey string) error {
 		accounts.debit, accounts.credit, amountMinorUnits, c.currency)
 	c.request.Reset()
 	fmt.Fprintf(&c.request,
-		"POST /v1/ledger/transfers HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n",
-		c.address, idempotencyKey, c.body.Len())
+		"POST /v1/ledger/transfers HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nIdempotency-Key: %s\r\nContent-Length: %d\r\n\r\n",
+		c.address, c.token, idempotencyKey, c.body.Len())
 	c.request.Write(c.body.Bytes())
 
 	if err := c.connection.SetDeadline(time.Now().Add(callTimeout)); err != nil {

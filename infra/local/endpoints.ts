@@ -103,6 +103,7 @@ export function stackEnvironment(stack: StackName, service: ServiceName): Record
   const served = {
     ...shared,
     LEDGERMESH_GRPC_PORT: String(ports[service]),
+    LEDGERMESH_IDENTITY_ADDRESS: `${HOST}:${ports.identity}`,
     LEDGERMESH_ENVIRONMENT: "development",
     LEDGERMESH_DEVELOPMENT_TOKEN_KEY_FILE: developmentKeyFile(stack),
     LEDGERMESH_PAGE_TOKEN_KEY_FILE: pageTokenKeyFile(stack),

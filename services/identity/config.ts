@@ -1,3 +1,4 @@
+import { type AccessSettings, accessSettings } from "#lib/access-settings.ts";
 import { TOKEN_ISSUER } from "#lib/access-token.ts";
 import {
   type Environment,
@@ -14,6 +15,7 @@ export interface Config {
   readonly grpcPort: number;
   readonly healthPort: number;
   readonly tls: TlsFiles;
+  readonly access: AccessSettings;
   readonly pageTokenKey: Buffer;
   /** What e-mail addresses and requests are hashed with. */
   readonly identityKey: Buffer;
@@ -38,6 +40,7 @@ export function config(): Config {
     grpcPort: requiredPort(environment, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(environment, "LEDGERMESH_HEALTH_PORT"),
     tls: requiredTlsFiles(environment),
+    access: accessSettings(environment),
     pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
     identityKey: requiredSecretFile(environment, "LEDGERMESH_IDENTITY_KEY_FILE"),
     keyEncryptionKey: requiredSecretFile(environment, "LEDGERMESH_KEY_ENCRYPTION_KEY_FILE"),

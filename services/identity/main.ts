@@ -1,6 +1,7 @@
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { idGenerator } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
+import { type IdentitySource, openAccess } from "#lib/open-access.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
 import { shardOfBucket } from "#lib/shards.ts";
@@ -60,9 +61,10 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     getJwks: unary(ctx, log, getJwks),
     listRevokedSessions: unary(ctx, log, listRevokedSessions),
   } satisfies Record<keyof typeof IdentityServiceService, UnaryMethod>;
+  const access = await openAccess(settings.access, itself(ctx), log);
   const server = await startGrpcServer(
     settings.grpcPort,
-    [{ definition: IdentityServiceService, handlers }],
+    [{ definition: IdentityServiceService, handlers, access }],
     openTls(settings.tls, { log }),
   );
   return {
@@ -71,8 +73,18 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
       await server.stop();
       stopping.abort();
       await signingKeys.working;
+      await access.stop();
       await Promise.all(shards.map((shard) => shard.close()));
     },
+  };
+}
+
+/** What identity tells the other services, it tells itself. */
+function itself(ctx: Context): IdentitySource {
+  return {
+    signingKeys: async () => (await getJwks(ctx, {})).keys,
+    revokedSessions: (cursor) => listRevokedSessions(ctx, { cursor }),
+    close: () => {},
   };
 }
 

@@ -1,3 +1,4 @@
+import { type AccessSettings, accessSettings } from "#lib/access-settings.ts";
 import { requiredList, requiredPort, requiredSecretFile, requiredText, requiredTlsFiles } from "#lib/environment.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
@@ -8,6 +9,9 @@ export interface Config {
   readonly grpcPort: number;
   readonly healthPort: number;
   readonly tls: TlsFiles;
+  readonly access: AccessSettings;
+  /** host:port */
+  readonly identityAddress: string;
   readonly pageTokenKey: Buffer;
   /** How long a key answers a repeated call (docs/maintenance.md). */
   readonly keyRetentionDays: number;
@@ -27,6 +31,8 @@ export function config(): Config {
     grpcPort: requiredPort(environment, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(environment, "LEDGERMESH_HEALTH_PORT"),
     tls: requiredTlsFiles(environment),
+    access: accessSettings(environment),
+    identityAddress: requiredText(environment, "LEDGERMESH_IDENTITY_ADDRESS"),
     pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
     keyRetentionDays: Number(keyRetention),
   };

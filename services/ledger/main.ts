@@ -1,7 +1,9 @@
 import { Client } from "pg";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
+import { identitySource } from "#lib/identity-source.ts";
 import { bucketOfUuid, idGenerator, idToUuid } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
+import { openAccess } from "#lib/open-access.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
 import { type BucketMap, readBucketMap, shardOfBucket } from "#lib/shards.ts";
@@ -82,15 +84,18 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     expireHolds(ctx, stopping.signal),
     maintain(handles, settings.keyRetentionDays, log, stopping.signal),
   ];
+  const tls = openTls(settings.tls, { log });
+  const access = await openAccess(settings.access, identitySource(settings.identityAddress, tls), log);
   const server = await startGrpcServer(
     settings.grpcPort,
-    [{ definition: LedgerServiceService, handlers }],
-    openTls(settings.tls, { log }),
+    [{ definition: LedgerServiceService, handlers, access }],
+    tls,
   );
   return {
     notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),
     async stop() {
       await server.stop();
+      await access.stop();
       stopping.abort();
       await Promise.all(working);
       await Promise.all(handles.flatMap(({ commands, accounts }) => [commands.drained(), accounts.drained()]));

@@ -1,3 +1,4 @@
+import { type AccessSettings, accessSettings } from "#lib/access-settings.ts";
 import { requiredPort, requiredSecretFile, requiredText, requiredTlsFiles } from "#lib/environment.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
@@ -7,6 +8,9 @@ export interface Config {
   readonly grpcPort: number;
   readonly healthPort: number;
   readonly tls: TlsFiles;
+  readonly access: AccessSettings;
+  /** host:port */
+  readonly identityAddress: string;
   readonly pageTokenKey: Buffer;
 }
 
@@ -17,6 +21,8 @@ export function config(): Config {
     grpcPort: requiredPort(process.env, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(process.env, "LEDGERMESH_HEALTH_PORT"),
     tls: requiredTlsFiles(process.env),
+    access: accessSettings(process.env),
+    identityAddress: requiredText(process.env, "LEDGERMESH_IDENTITY_ADDRESS"),
     pageTokenKey: requiredSecretFile(process.env, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),
   };
 }

@@ -25,7 +25,21 @@ export async function listTransfers(
     pageSize,
     pageToken: request.pageToken,
   });
-  return { transfers: sources.map(toTransfer), nextPageToken, hasMore };
+  const isOwner = call.principal.role === "USER" || call.principal.role === "MERCHANT";
+  const transfers = sources.map(toTransfer);
+  return {
+    transfers: isOwner ? transfers.map((transfer) => asSeenFrom(request.accountId, transfer)) : transfers,
+    nextPageToken,
+    hasMore,
+  };
+}
+
+/** What others had of the same transfer is not the account owner's to know: a cart has several sellers. */
+export function asSeenFrom(accountId: string, transfer: HistoryTransfer): HistoryTransfer {
+  const postings = transfer.postings.filter(
+    ({ debitAccountId, creditAccountId }) => debitAccountId === accountId || creditAccountId === accountId,
+  );
+  return { ...transfer, postings };
 }
 
 export function toTransfer(source: TransferDocument): HistoryTransfer {

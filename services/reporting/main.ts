@@ -1,12 +1,15 @@
 import { BackOff } from "#lib/back-off.ts";
 import { isUnavailable, openElasticsearch } from "#lib/elasticsearch.ts";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
+import { identitySource } from "#lib/identity-source.ts";
 import type { Logger } from "#lib/log.ts";
 import { openNats } from "#lib/nats.ts";
+import { openAccess } from "#lib/open-access.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
 import { openTls } from "#lib/tls.ts";
 import { HistoryServiceService } from "#proto/ledgermesh/reporting/v1/history.ts";
+import { accountOwners } from "#services/reporting/account-owners.ts";
 import { Checkpoints } from "#services/reporting/checkpoints.ts";
 import { type Config, config } from "#services/reporting/config.ts";
 import type { Context } from "#services/reporting/context.ts";
@@ -60,15 +63,18 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     listEntries: unary(ctx, log, listEntries),
     listTransfers: unary(ctx, log, listTransfers),
   } satisfies Record<keyof typeof HistoryServiceService, UnaryMethod>;
+  const tls = openTls(settings.tls, { log });
+  const access = await openAccess(settings.access, identitySource(settings.identityAddress, tls), log);
   const server = await startGrpcServer(
     settings.grpcPort,
-    [{ definition: HistoryServiceService, handlers }],
-    openTls(settings.tls, { log }),
+    [{ definition: HistoryServiceService, handlers, access, owners: { account_id: accountOwners(ctx) } }],
+    tls,
   );
   return {
     notReady: () => (answers ? undefined : "Elasticsearch does not answer"),
     async stop() {
       await server.stop();
+      await access.stop();
       stopping.abort();
       await watching;
       await nats.close();

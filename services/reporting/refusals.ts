@@ -9,6 +9,12 @@ export const refusals = {
   readAfterMalformed: () =>
     malformed([{ field: "x-read-after", description: "is not the x-ledger-position of an answer of the ledger" }]),
 
+  /** Not there, not known yet, or somebody else's: nobody can tell which. */
+  accountNotFound: (accountId: string) =>
+    new Refusal("NOT_FOUND", "ACCOUNT_NOT_FOUND", `There is no account ${accountId}.`, {
+      metadata: { account_id: accountId, resource_type: "account", resource_name: accountId },
+    }),
+
   projectionBehind: (shard: number, wanted: bigint, reached: bigint) =>
     new Refusal(
       "UNAVAILABLE",
