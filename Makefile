@@ -1,6 +1,6 @@
 # The one front door. `make help` lists what there is; the text behind ## is what it prints.
 .DEFAULT_GOAL := help
-.PHONY: help setup up start stop status logs reset generate openapi check test torture bench demo import token migrate
+.PHONY: help setup up start stop status logs reset generate openapi check test fuzz torture bench demo import token migrate
 
 # Packaged by the set-up. Nothing but the set-up itself runs on the machine's own Node.
 NODE := node_modules/.bin/node
@@ -65,7 +65,12 @@ check: setup ## types, lint, contract, dead code, house rules
 	$(NODE) --test tests/tidy.test.ts
 
 test: setup ## every test, on real servers of its own
+	@node infra/local/setup.mjs --quiet --tests
 	@$(NODE) tests/run.ts
+
+fuzz: setup ## made-up requests for every operation of the API, longer than `make test` does: EXAMPLES=200 SEED=1
+	@node infra/local/setup.mjs --quiet --tests
+	@LEDGERMESH_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) LEDGERMESH_FUZZ_SEED=$(SEED) $(NODE) tests/run.ts --deadline-minutes 60 openapi-fuzz
 
 torture: setup ## faults under load on a stack of its own, then every invariant: MINUTES=5 SEED=1 WITHOUT=elasticsearch
 	@$(NODE) tests/torture/main.ts $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(WITHOUT),--without $(WITHOUT))

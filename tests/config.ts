@@ -19,3 +19,12 @@ export function modelBounds(): { readonly runs: number; readonly steps: number }
 export function commandEnvironment(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   return { ...process.env, ...more };
 }
+
+/** Of tests/openapi-fuzz.test.ts: how many requests each operation gets, and the seed of a run that is to be repeated. */
+export function fuzzBounds(): { readonly examples: number; readonly seed: number | undefined } {
+  const { LEDGERMESH_FUZZ_EXAMPLES = "", LEDGERMESH_FUZZ_SEED = "" } = process.env;
+  return {
+    examples: Number(LEDGERMESH_FUZZ_EXAMPLES === "" ? "12" : LEDGERMESH_FUZZ_EXAMPLES),
+    seed: LEDGERMESH_FUZZ_SEED === "" ? undefined : Number(LEDGERMESH_FUZZ_SEED),
+  };
+}

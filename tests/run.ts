@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
  * It fails when a test failed, was skipped, is `todo` or `only`, when a file held no test, and when there was none at all.
  */
 const FILE_DEADLINE_MS = 180_000;
+const MS_PER_MINUTE = 60_000;
 const FILES = ["lib", "cli", "services", "gateway", "infra", "bench", "tests"].map(
   (folder) => `${folder}/**/*.test.ts`,
 );
@@ -20,11 +21,12 @@ const FILES = ["lib", "cli", "services", "gateway", "infra", "bench", "tests"].m
  */
 const ALONE_BY_NAME = /\/(crash-[a-z-]+|launcher|readme|demo)\.test\.ts$/;
 const ALONE_BY_COMMENT = "// Runs alone: ";
-const HELP = `Usage: make test, or node tests/run.ts [--keep] [--no-stack] [PATTERN...]
+const HELP = `Usage: make test, or node tests/run.ts [--keep] [--no-stack] [--deadline-minutes N] [PATTERN...]
 
   PATTERN     only test files whose path contains one of these
   --keep      leave the stack running at the end
   --no-stack  the stack "test" runs already (or the tests need none)
+  --deadline-minutes N  what a file may take; 3 when not given
   --help      this text
 `;
 
@@ -35,12 +37,19 @@ interface Counts {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { keep: { type: "boolean" }, "no-stack": { type: "boolean" }, help: { type: "boolean" } },
+  options: {
+    keep: { type: "boolean" },
+    "no-stack": { type: "boolean" },
+    "deadline-minutes": { type: "string" },
+    help: { type: "boolean" },
+  },
 });
 if (values.help === true) {
   process.stdout.write(HELP);
   process.exit(0);
 }
+const deadlineMinutes = values["deadline-minutes"];
+const fileDeadlineMs = deadlineMinutes === undefined ? FILE_DEADLINE_MS : Number(deadlineMinutes) * MS_PER_MINUTE;
 process.exitCode = await main();
 
 async function main(): Promise<number> {
@@ -84,7 +93,7 @@ async function runFiles(files: readonly string[], concurrency: number, counts: C
   const events = run({
     files: [...files],
     concurrency,
-    timeout: FILE_DEADLINE_MS,
+    timeout: fileDeadlineMs,
     isolation: "process",
     cwd: process.cwd(),
   });

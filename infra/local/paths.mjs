@@ -13,6 +13,9 @@ export const elasticsearchHome = join(toolsFolder, "elasticsearch");
 export const protosFolder = join(toolsFolder, "protos");
 /** Node keeps compiled scripts there: services start in half of the processor time. */
 export const compileCacheFolder = join(toolsFolder, "node-compile-cache");
+/** Of the tests only: schemathesis. */
+export const fuzzFolder = join(toolsFolder, "fuzz");
+export const fuzzCommand = join(fuzzFolder, "bin", "schemathesis");
 /** What shows gateway/openapi.json to people (infra/local/reference-page.json). */
 export const referenceScript = join(toolsFolder, "reference-page", "standalone.js");
 export const generatedFolder = join(root, "generated");

@@ -114,7 +114,7 @@ async function runSteps(due, progress) {
   }
 }
 
-/** @param {string[]} args `--generate` makes the generated code anew in any case; `--quiet` says nothing when all is done */
+/** @param {string[]} args `--generate` makes the generated code anew in any case; `--quiet` says nothing when all is done; `--tests` with what only tests need */
 export async function main(args) {
   const startedMs = performance.now();
   const progress = createProgress(process.stdout);
@@ -134,7 +134,8 @@ export async function main(args) {
     locked = true;
     await endLeftoverTools();
     if (args.includes("--generate")) rmSync(stampFile("generate"), { force: true });
-    const due = steps.filter((step) => !isDone(step));
+    const wanted = steps.filter(({ forTestsOnly }) => forTestsOnly !== true || args.includes("--tests"));
+    const due = wanted.filter((step) => !isDone(step));
     if (due.length > 0) {
       checkMachine(due);
       const megabytes = due.reduce((sum, step) => sum + step.expectedBytes, 0) / 1_000_000;

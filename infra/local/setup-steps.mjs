@@ -15,6 +15,8 @@ import { elasticsearchTrainingArguments, quickStartFile } from "#infra/local/ela
 import {
   elasticsearchHome,
   envoyCommand,
+  fuzzCommand,
+  fuzzFolder,
   generatedFolder,
   javaCommand,
   natsServerCommand,
@@ -40,6 +42,7 @@ import { clearLog, runTool, SetupError, ToolError } from "#infra/local/setup-too
  * @property {string[]} inputs files and folders whose content decides whether it runs again
  * @property {() => string[]} results what must be there afterwards
  * @property {string[]} after
+ * @property {boolean} [forTestsOnly] whether only the tests need it: it is left out unless they are asked for
  * @property {number} expectedBytes about what it takes on the disk, in whole blocks as du counts; 0 when that is next to nothing
  * @property {string[]} arrivesIn where it arrives
  * @property {(finished: (step: string) => Promise<void>) => Promise<void>} run
@@ -86,25 +89,50 @@ const python = {
   expectedBytes: 263 * MB,
   arrivesIn: [pythonFolder, pipTemporaryFolder],
   async run() {
-    rmSync(pythonFolder, { recursive: true, force: true });
-    rmSync(pipTemporaryFolder, { recursive: true, force: true });
-    mkdirSync(pipTemporaryFolder, { recursive: true });
-    // Settings that would send the packages elsewhere, or another Python's libraries here.
-    const elsewhere = /^(PYTHONHOME|PYTHONPATH|PIP_(USER|TARGET|PREFIX|ROOT|REQUIRE_VIRTUALENV))$/;
-    const kept = Object.entries(environment).filter(([name]) => !elsewhere.test(name));
-    const options = {
-      environment: { ...Object.fromEntries(kept), TMPDIR: pipTemporaryFolder },
-      remedy: NETWORK_REMEDY,
-    };
-    await runTool("python", "python3", ["-m", "venv", pythonFolder], options);
-    const args = ["--no-deps", "--only-binary", ":all:", "--no-input", "--progress-bar", "off"];
-    await runTool(
-      "python",
-      join(pythonFolder, "bin", "python"),
-      ["-m", "pip", "install", ...args, "-r", pythonRequirements],
-      options,
-    );
-    rmSync(pipTemporaryFolder, { recursive: true, force: true });
+    await installPython("python", pythonFolder, pipTemporaryFolder, pythonRequirements);
+  },
+};
+
+/**
+ * Makes a Python environment of its own with exactly the packages of a file.
+ * @param {string} step
+ * @param {string} folder
+ * @param {string} temporaryFolder
+ * @param {string} requirements
+ */
+async function installPython(step, folder, temporaryFolder, requirements) {
+  rmSync(folder, { recursive: true, force: true });
+  rmSync(temporaryFolder, { recursive: true, force: true });
+  mkdirSync(temporaryFolder, { recursive: true });
+  // Settings that would send the packages elsewhere, or another Python's libraries here.
+  const elsewhere = /^(PYTHONHOME|PYTHONPATH|PIP_(USER|TARGET|PREFIX|ROOT|REQUIRE_VIRTUALENV))$/;
+  const kept = Object.entries(environment).filter(([name]) => !elsewhere.test(name));
+  const options = {
+    environment: { ...Object.fromEntries(kept), TMPDIR: temporaryFolder },
+    remedy: NETWORK_REMEDY,
+  };
+  await runTool(step, "python3", ["-m", "venv", folder], options);
+  const args = ["--no-deps", "--only-binary", ":all:", "--no-input", "--progress-bar", "off"];
+  await runTool(step, join(folder, "bin", "python"), ["-m", "pip", "install", ...args, "-r", requirements], options);
+  rmSync(temporaryFolder, { recursive: true, force: true });
+}
+
+const fuzzRequirements = join(root, "tests", "fuzz", "python-requirements.txt");
+const fuzzTemporaryFolder = join(toolsFolder, "fuzz-pip.tmp");
+
+/** @type {Step} */
+const fuzz = {
+  name: "fuzz",
+  title: "schemathesis, for the tests",
+  tools: ["python"],
+  inputs: [fuzzRequirements],
+  results: () => [fuzzCommand],
+  after: [],
+  forTestsOnly: true,
+  expectedBytes: 93 * MB,
+  arrivesIn: [fuzzFolder, fuzzTemporaryFolder],
+  async run() {
+    await installPython("fuzz", fuzzFolder, fuzzTemporaryFolder, fuzzRequirements);
   },
 };
 
@@ -264,7 +292,7 @@ const generate = {
 };
 
 /** In the order of waiting: a step comes after those it waits for. */
-export const steps = [npm, python, elasticsearch, quickStart, reference, generate];
+export const steps = [npm, python, elasticsearch, quickStart, reference, fuzz, generate];
 
 for (const step of steps) {
   const { run } = step;
