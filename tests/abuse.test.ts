@@ -62,3 +62,13 @@ test("no owner brings an account into a bucket of system accounts", async () => 
   const error = errorOf(await post("accounts", { owner_id: pinned, currency: "EUR", kind: "WALLET" }));
   assert.deepEqual([error.status, error.fields], [400, ["owner_id"]]);
 });
+
+test("an empty value in a map does not end the gateway", async () => {
+  const before = pidOf("gateway");
+  const answer = await post("accounts", { currency: "EUR", kind: "SYSTEM", metadata: { a: "", b: "x" } });
+  assert.equal(answer.status, 200, answer.text);
+  const account = JSON.parse(answer.text) as { account_id: string; metadata: object };
+  assert.deepEqual(account.metadata, { a: "", b: "x" });
+  assert.equal((await rest(`${LEDGER}/accounts/${account.account_id}`)).status, 200);
+  assert.equal(pidOf("gateway"), before);
+});
