@@ -13,6 +13,11 @@ export function defaultLedger(): string {
   return `${HOST}:${stackPorts("dev").ledger}`;
 }
 
+/** host:port of identity. */
+export function defaultIdentity(): string {
+  return `${HOST}:${stackPorts("dev").identity}`;
+}
+
 /** The REST base URL. */
 export function defaultGateway(): string {
   return `http://${HOST}:${stackPorts("dev").gateway}`;

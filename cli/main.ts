@@ -8,10 +8,11 @@ import { INVARIANTS, type Invariant, MAX_FINDINGS } from "#cli/check-findings.ts
 import { checkJson, checkReport, checkVerdict } from "#cli/check-report.ts";
 import { runDemo } from "#cli/demo.ts";
 import { demoFaults, historyReport, linesToTry, moneyTable, statement } from "#cli/demo-report.ts";
-import { accessToken, defaultGateway, defaultLedger } from "#cli/endpoints.ts";
+import { accessToken, defaultGateway, defaultIdentity, defaultLedger } from "#cli/endpoints.ts";
 import { readHistory } from "#cli/history.ts";
 import { importFile, Stopped } from "#cli/import.ts";
 import { importJson, importReport, isComplete } from "#cli/import-report.ts";
+import { setOperator } from "#cli/operator.ts";
 import { GaveUp, Interrupted } from "#cli/patience.ts";
 import { auditorShards } from "#cli/shard-connections.ts";
 import { makeToken, type TokenOptions, tokenJson } from "#cli/token.ts";
@@ -50,6 +51,12 @@ Which databases: LEDGERMESH_AUDIT_SHARDS, connection strings of all shards (a ro
 first, with commas between them; without it, the local stack.
 
 Exit status: 0 everything is as it was sealed; 1 problems were found; 2 something could not be checked; 130 stopped by Ctrl-C.`;
+
+const OPERATOR_HELP = `
+The user signs up first, like anybody. Their sessions end, and they sign in again. What operators may do needs a second factor.
+Only the console's certificate may do this: on the local stack, whoever can read its secrets.
+
+Exit status: 0 it is so; 2 it was refused, or identity does not answer.`;
 
 const CHECK_HELP = `
 The invariants, on each shard:
@@ -123,6 +130,23 @@ function commands(): Command {
     .option("--json", "print the result as one JSON object; progress goes to standard error")
     .addHelpText("after", CHECK_HELP)
     .action(checkCommand);
+  const operator = program
+    .command("operator")
+    .description("Decide who runs the system.")
+    .addHelpText("after", OPERATOR_HELP);
+  for (const [change, description] of [
+    ["grant", "Make a user an operator."],
+    ["withdraw", "Make an operator an ordinary user again."],
+  ] as const) {
+    operator
+      .command(change)
+      .description(description)
+      .argument("<email>", "the address that they sign in with")
+      .option("--identity <host:port>", "identity's gRPC address", parseAddress, defaultIdentity())
+      .action((email: string, options: { readonly identity: string }) =>
+        operatorCommand(change, email, options.identity),
+      );
+  }
   program
     .command("token")
     .description("Make a short-lived access token for a local development stack, and print it.")
@@ -212,6 +236,12 @@ async function checkCommand(options: {
   process.stdout.write(options.json === true ? checkJson(result) : checkReport(result));
   const verdict = checkVerdict(result);
   if (verdict !== "OK") process.exitCode = verdict === "NOT_OK" ? EXIT_INCOMPLETE : EXIT_IMPOSSIBLE;
+}
+
+async function operatorCommand(change: "grant" | "withdraw", email: string, identity: string): Promise<void> {
+  const { userId } = await setOperator(identity, email, change);
+  const now = change === "grant" ? "an operator, once signed in again, with a second factor" : "no operator any more";
+  process.stdout.write(`${userId} is ${now}.\n`);
 }
 
 async function tokenCommand(options: TokenOptions & { readonly json?: true }): Promise<void> {

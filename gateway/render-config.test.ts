@@ -95,6 +95,7 @@ test("only the RPCs of the listed services lead anywhere", () => {
     leading.map(({ match, route }) => [match.path ?? match.safe_regex?.regex, route?.cluster]).toSorted(),
     [
       ["/.well-known/jwks.json", "identity"],
+      ["/v1/email_changes:confirm", "identity"],
       ["/v1/history/entries", "reporting"],
       ["/v1/history/transfers", "reporting"],
       ["/v1/ledger/accounts", "ledger"],
@@ -118,8 +119,16 @@ test("only the RPCs of the listed services lead anywhere", () => {
       ["/v1/ledger/transfers/[^/:]+:reverse", "ledger"],
       ["/v1/ledger/transfers:batch", "ledger"],
       ["/v1/sessions", "identity"],
+      ["/v1/sessions", "identity"],
+      ["/v1/sessions/[^/:]+", "identity"],
       ["/v1/sessions:refresh", "identity"],
       ["/v1/users", "identity"],
+      ["/v1/users/me", "identity"],
+      ["/v1/users/me", "identity"],
+      ["/v1/users/me:changeEmail", "identity"],
+      ["/v1/users/me:changePassword", "identity"],
+      ["/v1/users/me:close", "identity"],
+      ["/v1/users/me:export", "identity"],
     ],
   );
   assert.deepEqual(

@@ -5,6 +5,7 @@ import {
   requiredList,
   requiredPort,
   requiredSecretFile,
+  requiredText,
   requiredTlsFiles,
 } from "#lib/environment.ts";
 import type { TlsFiles } from "#lib/tls.ts";
@@ -25,10 +26,15 @@ export interface Config {
   readonly signingKeyDays: number;
   /** `iss` of the access tokens. */
   readonly tokenIssuer: string;
+  /** host:port of the ledger. */
+  readonly ledgerAddress: string;
+  /** Where e-mails are handed over, and whom they are from. */
+  readonly mail: { readonly smtpUrl: string; readonly from: string };
   /** Of attempts to sign up or in from one client address. */
   readonly addressLimit: { readonly burst: number; readonly perSecond: number };
 }
 
+const DEFAULT_MAIL_FROM = "Ledgermesh <no-reply@ledgermesh.example>";
 const DEFAULT_SIGNING_KEY_DAYS = 30;
 const DEFAULT_ADDRESS_BURST = 100;
 const DEFAULT_ADDRESS_PER_SECOND = 5;
@@ -45,6 +51,11 @@ export function config(): Config {
     identityKey: requiredSecretFile(environment, "LEDGERMESH_IDENTITY_KEY_FILE"),
     keyEncryptionKey: requiredSecretFile(environment, "LEDGERMESH_KEY_ENCRYPTION_KEY_FILE"),
     signingKeyDays: positiveNumber(environment, "LEDGERMESH_SIGNING_KEY_DAYS", DEFAULT_SIGNING_KEY_DAYS),
+    ledgerAddress: requiredText(environment, "LEDGERMESH_LEDGER_ADDRESS"),
+    mail: {
+      smtpUrl: requiredText(environment, "LEDGERMESH_SMTP_URL"),
+      from: environment.LEDGERMESH_MAIL_FROM ?? DEFAULT_MAIL_FROM,
+    },
     tokenIssuer: environment.LEDGERMESH_TOKEN_ISSUER ?? TOKEN_ISSUER,
     addressLimit: {
       burst: positiveNumber(environment, "LEDGERMESH_SIGN_IN_ADDRESS_BURST", DEFAULT_ADDRESS_BURST),

@@ -1,10 +1,12 @@
 import type { NewId } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import type { PageTokens } from "#lib/page-token.ts";
+import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { AddressLimit } from "#services/identity/address-limit.ts";
 import type { IdentityKeys } from "#services/identity/identity-keys.ts";
 import type { PasswordHashing } from "#services/identity/password-hashing.ts";
 import type { Shard } from "#services/identity/shard.ts";
+import type { Wakes } from "#services/identity/shard-worker.ts";
 import type { SigningKeys } from "#services/identity/signing-keys.ts";
 
 /** What the handlers work with; built once in main.ts. */
@@ -21,5 +23,9 @@ export interface Context {
   readonly signingKeys: SigningKeys;
   /** `iss` of the access tokens. */
   readonly tokenIssuer: string;
+  readonly ledger: LedgerServiceClient;
+  /** For the workers: something was written for them. */
+  readonly emailWake: Wakes;
+  readonly changeWake: Wakes;
   readonly nowMs: () => number;
 }

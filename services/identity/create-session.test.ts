@@ -116,3 +116,35 @@ test("a challenge that nobody was given is answered like a wrong code", async ()
     reason: "CHALLENGE_INVALID",
   });
 });
+
+/** How often each kind is tried, in turns. An address has ten attempts. */
+const TRIES = 80;
+const TRIES_PER_ADDRESS = 8;
+
+test("an unknown address and a wrong password take the same time", async (t) => {
+  const known: number[] = [];
+  const unknown: number[] = [];
+  const timed = async (email: string, times: number[]) => {
+    const startedMs = performance.now();
+    await assert.rejects(attempt(email, "a wrong password"), { reason: "CREDENTIALS_INVALID" });
+    times.push(performance.now() - startedMs);
+  };
+  for (let index = 0; index < TRIES; index += TRIES_PER_ADDRESS) {
+    const [user, nobody] = [await signUp(), newEmail()];
+    for (let turn = 0; turn < TRIES_PER_ADDRESS; turn += 1) {
+      // Each goes first half of the time.
+      if (turn % 2 === 0) await timed(user.email, known);
+      await timed(nobody, unknown);
+      if (turn % 2 === 1) await timed(user.email, known);
+    }
+  }
+  for (const share of [0.1, 0.25, 0.5]) {
+    const [wrong, absent] = [known, unknown].map(
+      (times) => times.toSorted((a, b) => a - b)[Math.floor(times.length * share)] as number,
+    ) as [number, number];
+    t.diagnostic(`${share * 100} %: wrong password ${wrong.toFixed(1)} ms, unknown address ${absent.toFixed(1)} ms`);
+    // A hash less would be half of it or more.
+    const difference = Math.abs(wrong - absent);
+    assert.ok(difference < Math.max(4, 0.2 * absent), `${difference.toFixed(1)} ms at ${share * 100} %`);
+  }
+});

@@ -41,7 +41,7 @@ export async function createUser(ctx: Context, request: CreateUserRequest, call:
   const outcome = await insertUser(shard, { ...command, ...parsed, userUuid, emailKey, passwordHash });
   switch (outcome.outcome) {
     case "created":
-      return readUser(ctx, userUuid, bucket);
+      return readUser(ctx, { userUuid, bucket });
     case "key_known":
       return replay(ctx, call, command, outcome);
     case "email_used":
@@ -115,7 +115,7 @@ function replay(ctx: Context, call: Call, { bucket, key, fingerprint }: SignUpCo
     throw refusals.idempotencyKeyReused(key, uuidToId("user", known.known_user_id));
   }
   call.markReplayed();
-  return readUser(ctx, known.known_user_id, bucket);
+  return readUser(ctx, { userUuid: known.known_user_id, bucket });
 }
 
 type InsertOutcome = ({ readonly outcome: "created" | "key_known" } & KnownKey) | { readonly outcome: "email_used" };

@@ -10,6 +10,8 @@ export interface IdentityKeys {
   refreshMac(body: Buffer): Buffer;
   /** The secret of a refresh token that follows from the one before, 32 bytes. */
   nextRefreshSecret(from: Buffer): Buffer;
+  /** Shows that a token for a change of e-mail was sent by us, 32 bytes. */
+  emailTokenMac(change: Buffer): Buffer;
 }
 
 const KEY_BYTES = 32;
@@ -21,11 +23,13 @@ export function identityKeys(secret: Buffer): IdentityKeys {
   const derive = (purpose: string) => Buffer.from(hkdfSync("sha256", secret, "", `ledgermesh ${purpose}`, KEY_BYTES));
   const [email, fingerprint] = [derive("e-mail address"), derive("request fingerprint")];
   const [refresh, nextRefresh] = [derive("refresh token"), derive("next refresh token")];
+  const emailToken = derive("e-mail token");
   const mac = (key: Buffer, text: string | Buffer) => createHmac("sha256", key).update(text).digest();
   return {
     emailKey: (normalizedEmail) => mac(email, normalizedEmail),
     fingerprint: (request) => mac(fingerprint, JSON.stringify(request)),
     refreshMac: (body) => mac(refresh, body),
+    emailTokenMac: (change) => mac(emailToken, change),
     nextRefreshSecret: (from) => mac(nextRefresh, from),
   };
 }

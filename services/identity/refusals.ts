@@ -12,6 +12,56 @@ export const refusals = {
   emailAlreadyUsed: () =>
     refuse("ALREADY_EXISTS", "EMAIL_ALREADY_USED", "Somebody has signed up with this e-mail address already.", {}),
 
+  userNotFound: () => refuse("NOT_FOUND", "USER_NOT_FOUND", "There is no such user any more.", {}),
+
+  sessionNotFound: (sessionId: string) =>
+    refuse("NOT_FOUND", "SESSION_NOT_FOUND", `There is no session ${sessionId}.`, { session_id: sessionId }),
+
+  passwordWrong: () =>
+    refuse("FAILED_PRECONDITION", "PASSWORD_WRONG", "This is not your password, or it was changed just now.", {}),
+
+  emailChangeUnderWay: () =>
+    new Refusal(
+      "UNAVAILABLE",
+      "EMAIL_CHANGE_UNDER_WAY",
+      "A confirmed change of the e-mail address is just being carried out. Nothing has happened; try again.",
+      { retryAfterMs: RETRY_AFTER_MS },
+    ),
+
+  emailTokenInvalid: () =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "EMAIL_TOKEN_INVALID",
+      "The token is none of ours, was used, is older than 24 hours, or another change took its place. Ask for the change again.",
+      {},
+    ),
+
+  userHasBalance: (accountId: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "USER_HAS_BALANCE",
+      `Account ${accountId} holds money, has a hold, or a transfer to it is under way. Empty it first.`,
+      { account_id: accountId },
+    ),
+
+  tooManyAccounts: (limit: number) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "USER_HAS_TOO_MANY_ACCOUNTS",
+      `The user has more than ${limit} accounts. Close some first.`,
+      {
+        limit: limit.toString(),
+      },
+    ),
+
+  ledgerUnavailable: () =>
+    new Refusal(
+      "UNAVAILABLE",
+      "LEDGER_UNAVAILABLE",
+      "The ledger cannot be asked at the moment. The user is as before; try again.",
+      { retryAfterMs: RETRY_AFTER_MS },
+    ),
+
   passwordTooCommon: (field: string) =>
     malformed(
       [

@@ -10,6 +10,8 @@ import { scratchDatabase } from "#tests/scratch-database.ts";
 
 const database = await scratchDatabase();
 const db = new Pool({ connectionString: database.superuser, max: 2 });
+// The database goes away at the end.
+db.on("error", () => {});
 const log = createLogger("test");
 log.level = "silent";
 const shard = openShard(1, database.superuser, log);
