@@ -9,10 +9,11 @@ import { describeMachine } from "#bench/machine.ts";
 import { measureFreshStart } from "#bench/measure-fresh-start.ts";
 import { OVERLOAD, runOverload } from "#bench/overload-workloads.ts";
 import { formatTable, type Row } from "#bench/table.ts";
+import { runTokenCheck, TOKEN_CHECK } from "#bench/token-check.ts";
 import { developmentToken } from "#infra/local/development-key.ts";
 import { endpoints, type PartName, startStack, stopStack } from "#infra/local/stack.ts";
 
-const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS];
+const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS, TOKEN_CHECK];
 /** Takes minutes, most of them for fetching. */
 const FRESH_START = "fresh-start";
 /** Only when asked for. */
@@ -135,6 +136,7 @@ async function measureAll(
   if (wanted(OVERLOAD)) await run(WITHOUT_GATEWAY, runOverload);
   if (wanted(GROWTH)) await run(WITHOUT_GATEWAY, (harness) => runGrowth(harness, entries));
   if (FULL_WORKLOADS.some(wanted)) await run([], runFullWorkloads);
+  if (wanted(TOKEN_CHECK)) results.rows.push(...(await runTokenCheck()));
   if (wanted(FRESH_START)) results.rows.push(...(await runFreshStart(signal)));
 }
 
