@@ -18,6 +18,14 @@ const TICKS_PER_SECOND = 100;
 const BENCH = "bench and load client";
 const OTHERS = "others";
 
+/** Further processes of ours, by their names. */
+const further = new Map<string, number>();
+
+/** From now on a process that no part of the stack started has a name of its own among those who used the processors. */
+export function watchProcess(name: string, pid: number): void {
+  further.set(name, pid);
+}
+
 /** CPU seconds used so far, by part of the stack, by the bench itself, and by everything else on the machine. */
 export type CpuSeconds = ReadonlyMap<string, number>;
 
@@ -31,6 +39,7 @@ export function readCpuSeconds(): CpuSeconds {
       );
     }
   }
+  for (const [name, pid] of further) seconds.set(name, cpuSecondsOf(pid));
   seconds.set(BENCH, cpuSecondsOf(process.pid));
   const known = [...seconds.values()].reduce((sum, value) => sum + value, 0);
   return seconds.set(OTHERS, busySeconds() - known);
@@ -62,7 +71,8 @@ function busySeconds(): number {
   return busy.reduce((sum, ticks) => sum + Number(ticks), 0) / TICKS_PER_SECOND;
 }
 
-function cpuSecondsOf(pid: number): number {
+/** Of one process, user and system. */
+export function cpuSecondsOf(pid: number): number {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");

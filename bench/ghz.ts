@@ -61,9 +61,8 @@ export async function measureWithGhz(load: Load, signal: AbortSignal): Promise<M
     const flags = {
       protoset: join(generatedFolder, "descriptors.binpb"),
       call: CALL,
-      cacert: load.tls.caFile,
-      cert: load.tls.certificateFile,
-      key: load.tls.keyFile,
+      ...(load.tls && { cacert: load.tls.caFile, cert: load.tls.certificateFile, key: load.tls.keyFile }),
+      ...(load.bearer && { metadata: JSON.stringify({ authorization: `Bearer ${load.bearer}` }) }),
       concurrency: load.callers,
       connections: 1,
       // The warm-up is the beginning of the one run, so that the measured calls find everything warm.
@@ -79,7 +78,12 @@ export async function measureWithGhz(load: Load, signal: AbortSignal): Promise<M
     const openLoop = load.callsPerSecond === undefined ? [] : ["--async", `--rps=${Math.round(load.callsPerSecond)}`];
     const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
     const timeout = load.warmUpMs + load.measureMs + EXTRA_MS;
-    const ended = await runProgram(ghzFile, [...openLoop, ...args, load.address], signal, { timeout });
+    const ended = await runProgram(
+      ghzFile,
+      [...(load.tls ? [] : ["--insecure"]), ...openLoop, ...args, load.address],
+      signal,
+      { timeout },
+    );
     if (ended.code !== 0) throw new Error(`ghz failed: ${ended.stderr.trim() || ended.failure}`);
     const reported = JSON.parse(readFileSync(report, "utf8")) as GhzReport;
     if (reported.count > messages) throw new Error(`ghz made ${reported.count} calls with ${messages} keys`);

@@ -80,6 +80,9 @@ async function openClients(signal: AbortSignal, say: (line: string) => void): Pr
 /** A client of ours: bench/load and bench/node-client.ts take the same flags. */
 function ownClient(command: string, firstArgs: readonly string[], signal: AbortSignal): Measure {
   return async (load) => {
+    if (load.protocol === "grpc" && (load.tls === undefined || load.bearer !== undefined)) {
+      throw new Error("plain text and tokens need ghz, and ghz needs Go");
+    }
     if (load.callsPerSecond !== undefined) throw new Error("an open loop needs ghz, and ghz needs Go");
     const folder = mkdtempSync(join(localFolder, "bench-load-"));
     try {
@@ -93,11 +96,12 @@ function ownClient(command: string, firstArgs: readonly string[], signal: AbortS
         pairs,
         latencies,
         currency: CURRENCY,
-        ...(load.protocol === "grpc" && {
-          "tls-ca": load.tls.caFile,
-          "tls-certificate": load.tls.certificateFile,
-          "tls-key": load.tls.keyFile,
-        }),
+        ...(load.protocol === "grpc" &&
+          load.tls && {
+            "tls-ca": load.tls.caFile,
+            "tls-certificate": load.tls.certificateFile,
+            "tls-key": load.tls.keyFile,
+          }),
         ...(load.protocol === "rest" && { "token-file": tokenFile }),
         callers: load.callers,
         "warm-up-ms": load.warmUpMs,

@@ -5,10 +5,12 @@ export interface Load {
   readonly protocol: Protocol;
   /** host:port */
   readonly address: string;
-  /** Whose certificate the calls by gRPC are made with. */
-  readonly tls: TlsFiles;
+  /** Whose certificate the calls by gRPC are made with; undefined: in plain text, by `ghz` alone. */
+  readonly tls: TlsFiles | undefined;
   /** Makes the access token that the calls by REST are made with. */
   readonly token: () => Promise<string>;
+  /** An access token that the calls by gRPC carry, by `ghz` alone. */
+  readonly bearer?: string;
   readonly callers: number;
   /**
    * Open loop, by `ghz` alone: so many calls are sent per second, however many are under way. Otherwise each caller sends its

@@ -9,11 +9,12 @@ import { describeMachine } from "#bench/machine.ts";
 import { measureFreshStart } from "#bench/measure-fresh-start.ts";
 import { OVERLOAD, runOverload } from "#bench/overload-workloads.ts";
 import { formatTable, type Row } from "#bench/table.ts";
+import { runTls, TLS } from "#bench/tls-workloads.ts";
 import { runTokenCheck, TOKEN_CHECK } from "#bench/token-check.ts";
 import { developmentToken } from "#infra/local/development-key.ts";
 import { endpoints, type PartName, startStack, stopStack } from "#infra/local/stack.ts";
 
-const WORKLOADS = [...LEDGER_WORKLOADS, ...FULL_WORKLOADS, TOKEN_CHECK];
+const WORKLOADS = [...LEDGER_WORKLOADS, TLS, ...FULL_WORKLOADS, TOKEN_CHECK];
 /** Takes minutes, most of them for fetching. */
 const FRESH_START = "fresh-start";
 /** Only when asked for. */
@@ -133,6 +134,7 @@ async function measureAll(
     results.rows.push(...rows);
   };
   if (LEDGER_WORKLOADS.some(wanted)) await run(NOT_FOR_THE_LEDGER, runLedgerWorkloads);
+  if (wanted(TLS)) await run(WITHOUT_GATEWAY, runTls);
   if (wanted(OVERLOAD)) await run(WITHOUT_GATEWAY, runOverload);
   if (wanted(GROWTH)) await run(WITHOUT_GATEWAY, (harness) => runGrowth(harness, entries));
   if (FULL_WORKLOADS.some(wanted)) await run([], runFullWorkloads);

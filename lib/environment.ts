@@ -41,3 +41,20 @@ export function requiredTlsFiles(environment: Environment): TlsFiles {
     keyFile: requiredText(environment, "LEDGERMESH_TLS_KEY_FILE"),
   };
 }
+
+const PLAINTEXT = "LEDGERMESH_GRPC_PLAINTEXT";
+
+/**
+ * Whether LEDGERMESH_GRPC_PLAINTEXT is `for-measuring`: a server without TLS that asks nobody who they are, so that what both
+ * cost can be told. Throws an error for people where that is set in anything but a development system.
+ */
+export function isPlaintextForMeasuring(environment: Environment): boolean {
+  const plaintext = environment[PLAINTEXT] ?? "";
+  if (plaintext === "") return false;
+  if (plaintext !== "for-measuring")
+    throw new Error(`${PLAINTEXT} is "${plaintext}": only "for-measuring" is possible`);
+  // What is not said to be a development system is taken for the real one.
+  const name = environment.LEDGERMESH_ENVIRONMENT ?? "production";
+  if (name === "development") return true;
+  throw new Error(`${PLAINTEXT} is set, and LEDGERMESH_ENVIRONMENT is ${name}: anybody could move money. Take it away`);
+}

@@ -1,3 +1,4 @@
+import { freePort } from "#infra/local/free-port.ts";
 import { call } from "#lib/grpc-client.ts";
 import { parseId } from "#lib/ids.ts";
 import { createLogger } from "#lib/log.ts";
@@ -19,7 +20,6 @@ import { holdRequest } from "#tests/holds.ts";
 import { startLedger } from "#tests/ledger-process.ts";
 import { withConnection } from "#tests/scratch-database.ts";
 import type { ScratchSystem } from "#tests/scratch-system.ts";
-import { freePort } from "#tests/service-process.ts";
 import { eventually, newKey, newOwner, transferRequest } from "#tests/stack.ts";
 
 /** A little of everything that a ledger can do, on a system of a test's own. Ids as the API has them. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { type AddressInfo, createServer } from "node:net";
 import { type ServiceName, stackEnvironment } from "#infra/local/endpoints.ts";
+import { freePort } from "#infra/local/free-port.ts";
 import { eventually, stackName } from "#tests/stack.ts";
 
 /** Starts a further process of a service beside the stack's own; resolves when it is ready. It ends with the test. */
@@ -14,17 +14,6 @@ export async function startService(name: ServiceName): Promise<ChildProcess> {
     return (await fetch(`http://127.0.0.1:${healthPort}/healthz`)).ok;
   }, `the further ${name} is ready`);
   return child;
-}
-
-/** A port that nobody listens on. */
-export function freePort(): Promise<number> {
-  const server = createServer();
-  return new Promise((resolve, reject) => {
-    server.once("error", reject).listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve((address as AddressInfo).port));
-    });
-  });
 }
 
 /** The value of a metric of a process, summed over its labels; undefined when it is not there. */

@@ -1,5 +1,12 @@
 import { type AccessSettings, accessSettings } from "#lib/access-settings.ts";
-import { requiredList, requiredPort, requiredSecretFile, requiredText, requiredTlsFiles } from "#lib/environment.ts";
+import {
+  isPlaintextForMeasuring,
+  requiredList,
+  requiredPort,
+  requiredSecretFile,
+  requiredText,
+  requiredTlsFiles,
+} from "#lib/environment.ts";
 import type { TlsFiles } from "#lib/tls.ts";
 
 export interface Config {
@@ -9,6 +16,8 @@ export interface Config {
   readonly grpcPort: number;
   readonly healthPort: number;
   readonly tls: TlsFiles;
+  /** It serves plain text, and asks nobody who they are. */
+  readonly isPlaintext: boolean;
   readonly access: AccessSettings;
   /** host:port */
   readonly identityAddress: string;
@@ -31,6 +40,7 @@ export function config(): Config {
     grpcPort: requiredPort(environment, "LEDGERMESH_GRPC_PORT"),
     healthPort: requiredPort(environment, "LEDGERMESH_HEALTH_PORT"),
     tls: requiredTlsFiles(environment),
+    isPlaintext: isPlaintextForMeasuring(environment),
     access: accessSettings(environment),
     identityAddress: requiredText(environment, "LEDGERMESH_IDENTITY_ADDRESS"),
     pageTokenKey: requiredSecretFile(environment, "LEDGERMESH_PAGE_TOKEN_KEY_FILE"),

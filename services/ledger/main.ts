@@ -88,8 +88,8 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   const access = await openAccess(settings.access, identitySource(settings.identityAddress, tls), log);
   const server = await startGrpcServer(
     settings.grpcPort,
-    [{ definition: LedgerServiceService, handlers, access }],
-    tls,
+    [{ definition: LedgerServiceService, handlers, access: settings.isPlaintext ? undefined : access }],
+    settings.isPlaintext ? undefined : tls,
   );
   return {
     notReady: () => (handles.some(({ shard }) => shard.reachable()) ? undefined : "no shard answers"),

@@ -1,8 +1,8 @@
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { startChild } from "#infra/local/child.ts";
 import { endpoints, type ServiceName, stackEnvironment } from "#infra/local/endpoints.ts";
 import { logFile } from "#infra/local/folders.ts";
+import { freePort } from "#infra/local/free-port.ts";
 import { root } from "#infra/local/paths.mjs";
 import {
   identify,
@@ -181,14 +181,4 @@ function named(service: ServiceName, shards: string): string {
     .split(",")
     .map((shard) => `${shard}?application_name=${service}${FURTHER}`)
     .join(",");
-}
-
-function freePort(): Promise<number> {
-  const server = createServer();
-  return new Promise((resolve, reject) => {
-    server.once("error", reject).listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }
