@@ -234,6 +234,17 @@ function replaceAll(from: Certificates, to: Certificates): void {
   }
 }
 
+test("while the CA is changed, the old and the new one are believed side by side", async () => {
+  const { caFile, ...own } = certificates.files("ledger");
+  const both = `${certificates.folder}/both.crt`;
+  writeFileSync(both, Buffer.concat([readFileSync(caFile), readFileSync(foreign.files("ledger").caFile)]));
+  const ledger = await startLedger(openTls({ ...own, caFile: both }));
+  ended.push(() => ledger.destroy());
+  for (const { files } of [certificates, foreign]) {
+    assert.equal(await callWith({ ...files("console"), caFile: both }, ledger), "acct_1");
+  }
+});
+
 test("files that cannot be used change nothing, and are said", async () => {
   const kept = await makeCertificates();
   const files = kept.files("ledger");

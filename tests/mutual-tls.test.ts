@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { connect } from "node:tls";
 import type { Client } from "@grpc/grpc-js";
+import { developmentToken } from "#infra/local/development-key.ts";
 import { tlsFiles } from "#infra/local/tls-files.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
 import { startGrpcServer, unary } from "#lib/grpc-server.ts";
@@ -13,11 +14,12 @@ import { Account, LedgerServiceClient, LedgerServiceService } from "#proto/ledge
 import { makeCertificates } from "#tests/certificates.ts";
 import { startGateway } from "#tests/gateway-process.ts";
 import { errorOf, rest } from "#tests/rest.ts";
-import { stack, stackName } from "#tests/stack.ts";
+import { newOwner, stack, stackName } from "#tests/stack.ts";
 
 /** The processes of the stack as they run, and Envoy, against whoever is not who they should be. */
 
 const UNAVAILABLE = 14;
+const NOT_ALLOWED = { code: 7, reason: "PEER_NOT_ALLOWED", message: /projector/ };
 const servers = { ledger: stack.ledger, identity: stack.identity } as const;
 const ended: (() => void)[] = [];
 
@@ -57,6 +59,15 @@ test("a stranger who made certificates of the same names reaches no ledger", asy
   ]) {
     const client = closing(openClient(LedgerServiceClient, stack.ledger, openTls(files)));
     await assert.rejects(call(client, client.getAccount, { accountId: "acct_1" }), { code: UNAVAILABLE, reason: "" });
+  }
+});
+
+test("a process that a service does not list is told so, with a token too", async () => {
+  const tls = openTls(tlsFiles(stackName, "projector"));
+  const { token } = await developmentToken(stackName, "operator", newOwner());
+  for (const headers of [{}, { authorization: `Bearer ${token}` }]) {
+    const client = closing(openClient(LedgerServiceClient, stack.ledger, tls));
+    await assert.rejects(call(client, client.getAccount, { accountId: "acct_1" }, headers), NOT_ALLOWED);
   }
 });
 

@@ -141,7 +141,8 @@ function writePair(
 ): void {
   const pem = KeyObject.from(key).export({ type: "pkcs8", format: "pem" });
   write(keyFile(folder, name), pem.toString());
-  write(certificateFile(folder, name), certificate);
+  // With an end of line, so that files can be put one behind the other.
+  write(certificateFile(folder, name), `${certificate}\n`);
 }
 
 /** Whole or not at all. */
