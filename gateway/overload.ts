@@ -7,7 +7,7 @@ const MAX_HEAP_BYTES = 1024 * MIB;
 /** Beyond it a connection is closed as soon as it is made. */
 const MAX_CONNECTIONS = 4096;
 
-/** Shares of the heap at which each step begins. */
+/** Shares of the heap, or of the connections, at which each step begins. */
 const RETURN_MEMORY = 0.85;
 const HURRY_FROM = 0.8;
 const HURRY_FULLY = 0.95;
@@ -15,6 +15,7 @@ const REFUSE_CALLS = 0.95;
 const REFUSE_CONNECTIONS = 0.98;
 
 const HEAP = "envoy.resource_monitors.fixed_heap";
+const CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections";
 
 export function overloadManager(): Json {
   return {
@@ -24,7 +25,7 @@ export function overloadManager(): Json {
         "@type": "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
         max_heap_size_bytes: MAX_HEAP_BYTES,
       }),
-      named("envoy.resource_monitors.global_downstream_max_connections", {
+      named(CONNECTIONS, {
         "@type":
           "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         max_active_downstream_connections: MAX_CONNECTIONS,
@@ -33,9 +34,11 @@ export function overloadManager(): Json {
     actions: [
       action("shrink_heap", { threshold: { value: RETURN_MEMORY } }),
       {
-        ...action("reduce_timeouts", {
+        name: "envoy.overload_actions.reduce_timeouts",
+        triggers: [HEAP, CONNECTIONS].map((name) => ({
+          name,
           scaled: { scaling_threshold: HURRY_FROM, saturation_threshold: HURRY_FULLY },
-        }),
+        })),
         typed_config: {
           "@type": "type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
           timer_scale_factors: [

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import type { GatewayConfig } from "#gateway/config.ts";
@@ -11,6 +12,7 @@ import { eventually } from "#tests/stack.ts";
 
 const ACCOUNT = "/v1/ledger/accounts/acct_1";
 const TRANSFERS = "/v1/ledger/transfers";
+const SESSIONS = "/v1/sessions";
 const [FLOODER, NEIGHBOUR] = ["127.0.0.2", "127.0.0.3"];
 const [RESOURCE_EXHAUSTED, UNAVAILABLE] = [8, 14];
 const MANY = { calls: 1_000_000, windowSeconds: 1 };
@@ -37,7 +39,7 @@ async function send(
   path = ACCOUNT,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<RestAnswer> {
-  const isCommand = path === TRANSFERS;
+  const isCommand = path === TRANSFERS || path === SESSIONS;
   const text = requestText(isCommand ? "POST" : "GET", path, headers, isCommand ? "{}" : undefined);
   return parseRaw(await sendRaw(text, gateway.url, from));
 }
@@ -130,24 +132,26 @@ test("behind proxies of ours the address is the one that they saw, whatever stan
   });
 });
 
-test("while one address floods, its calls are refused and everybody else is served", async () => {
-  const rateLimits = { sign_in: MANY, command: { calls: 30, windowSeconds: 60 }, query: MANY };
+test("while one address floods sign-in, its calls are refused, and everybody else signs in and is served", async () => {
+  const rateLimits = { sign_in: { calls: 30, windowSeconds: 60 }, command: MANY, query: MANY };
   await withGateway({ rateLimits }, async (gateway) => {
     const flood = { calls: 0, served: 0 };
     let isOver = false;
     const flooding = Array.from({ length: 16 }, async () => {
       while (!isOver) {
-        const { status } = await send(gateway, FLOODER, TRANSFERS);
+        const { status } = await send(gateway, FLOODER, SESSIONS);
         flood.calls += 1;
         if (status === 200) flood.served += 1;
         else assert.equal(status, 429);
       }
     });
     const tookMs: number[] = [];
-    for (let call = 0; call < 30; call += 1) {
-      const begin = performance.now();
-      assert.equal((await send(gateway, NEIGHBOUR, TRANSFERS)).status, 200);
-      tookMs.push(performance.now() - begin);
+    for (let call = 0; call < 20; call += 1) {
+      for (const path of [SESSIONS, TRANSFERS, ACCOUNT]) {
+        const begin = performance.now();
+        assert.equal((await send(gateway, NEIGHBOUR, path)).status, 200);
+        tookMs.push(performance.now() - begin);
+      }
     }
     await eventually(() => flood.calls >= 1_000, "a thousand calls of the flood");
     isOver = true;
@@ -155,6 +159,8 @@ test("while one address floods, its calls are refused and everybody else is serv
     assert.ok(flood.served >= 30 && flood.served < 60, `${flood.served} of ${flood.calls} were served`);
     const slowest = Math.max(...tookMs);
     assert.ok(slowest < 1_000, `somebody else waited ${slowest} ms`);
+    // What it may do when it is signed in is another matter.
+    assert.equal((await send(gateway, FLOODER, TRANSFERS)).status, 200);
   });
 });
 
@@ -216,6 +222,25 @@ test("the number of connections is bounded, and free again when others are gone"
         "connections are accepted again",
         5_000,
       );
+    },
+    narrow,
+  );
+});
+
+test("while most connections are taken, silent ones are closed soon, so that nobody can hold them all", async () => {
+  const narrow = (config: string) =>
+    config.replace(/"max_active_downstream_connections": \d+/, '"max_active_downstream_connections": 20');
+  await withGateway(
+    {},
+    async (gateway) => {
+      const sockets = await Promise.all(Array.from({ length: 19 }, () => open(gateway.url)));
+      const closed = sockets.map((socket) => once(socket.resume(), "close"));
+      for (const socket of sockets) socket.write(requestText("GET", ACCOUNT));
+      const begin = performance.now();
+      await Promise.all(closed.slice(0, 4));
+      assert.ok(performance.now() - begin < 15_000, "instead of 300 s");
+      assert.equal((await send(gateway, NEIGHBOUR)).status, 200);
+      for (const socket of sockets) socket.destroy();
     },
     narrow,
   );

@@ -93,6 +93,7 @@ export async function startGateway(
     stdio: ["ignore", "ignore", "inherit"],
   });
   const stop = () => {
+    process.off("exit", stop);
     envoy.kill("SIGKILL");
     breakServices();
     rmSync(folder, { recursive: true, force: true });
