@@ -25,7 +25,7 @@ export interface GatewayConfig {
   readonly adminPort: number;
   /** On loopback: where Envoy asks itself for identity's public keys. */
   readonly keysPort: number;
-  /** How tokens are checked; undefined when none is asked for, which only a development system may do. */
+  /** How tokens are checked. Undefined, which no setting makes it: not at all, for tests of everything else. */
   readonly tokens: TokenSettings | undefined;
   /** Proxies of ours in front of the gateway that write x-forwarded-for: a client's address is that many from its right. */
   readonly trustedHops: number;
@@ -54,7 +54,7 @@ export function readConfig(environment: Environment = process.env): GatewayConfi
     tls,
     adminPort: requiredPort(environment, "LEDGERMESH_GATEWAY_ADMIN_PORT"),
     keysPort: requiredPort(environment, "LEDGERMESH_GATEWAY_KEYS_PORT"),
-    tokens: readTokens(environment),
+    tokens: accessSettings(environment),
     trustedHops: optional(environment, "LEDGERMESH_GATEWAY_TRUSTED_HOPS", readTrustedHops) ?? 0,
     allowedOrigins: optional(environment, "LEDGERMESH_GATEWAY_ALLOWED_ORIGINS", readOrigins) ?? [],
     rateLimits: {
@@ -84,15 +84,6 @@ function optional<Value>(
 function onlyInDevelopment(environment: Environment, name: string, why: string): void {
   const kind = environment.LEDGERMESH_ENVIRONMENT ?? "production";
   if (kind !== "development") throw new Error(`${name} is set, and LEDGERMESH_ENVIRONMENT is ${kind}: ${why}`);
-}
-
-function readTokens(environment: Environment): TokenSettings | undefined {
-  const name = "LEDGERMESH_GATEWAY_TOKENS";
-  const text = optional(environment, name, requiredText) ?? "required";
-  if (text !== "required" && text !== "off") throw new Error(`${name} is "${text}": neither required nor off`);
-  if (text === "required") return accessSettings(environment);
-  onlyInDevelopment(environment, name, "nobody may call without a token");
-  return undefined;
 }
 
 function readTls(environment: Environment): TlsListener | undefined {

@@ -191,7 +191,6 @@ test("a missing or malformed setting is named", () => {
       /^LEDGERMESH_GATEWAY_PORT is set, and LEDGERMESH_ENVIRONMENT is production/,
     ],
     ["LEDGERMESH_ENVIRONMENT", undefined, /^LEDGERMESH_GATEWAY_PORT is set, and LEDGERMESH_ENVIRONMENT is production/],
-    ["LEDGERMESH_GATEWAY_TOKENS", "no", /^LEDGERMESH_GATEWAY_TOKENS is "no": neither required nor off$/],
     ["LEDGERMESH_GATEWAY_TLS_PORT", "8443", /^LEDGERMESH_GATEWAY_CERTIFICATE_FILE is not set$/],
     ["LEDGERMESH_GATEWAY_TRUSTED_HOPS", "-1", /^LEDGERMESH_GATEWAY_TRUSTED_HOPS is "-1": not a number from 0 to 8$/],
     ["LEDGERMESH_GATEWAY_SIGN_IN_LIMIT", "30", /^LEDGERMESH_GATEWAY_SIGN_IN_LIMIT is "30": not calls\/seconds/],

@@ -61,7 +61,7 @@ function tokenOf({ key, header, issuer, audience, notBefore = 0, expires = 600 }
 }
 
 const get = (authorization?: string, path = ACCOUNT): Promise<RestAnswer> =>
-  rest(gateway.url + path, authorization === undefined ? {} : { headers: { authorization } });
+  rest(gateway.url + path, { token: null, headers: authorization === undefined ? {} : { authorization } });
 
 async function refused(authorization: string | undefined, reason: string, name = ""): Promise<RestAnswer> {
   const seenBefore = gateway.seen.length;
@@ -86,24 +86,27 @@ test("a good token goes through, and on to the service, again and again", async 
 test("without a token, everything that is not open is refused, and what is not there is not there", async () => {
   await refused(undefined, "TOKEN_REQUIRED");
   await refused("Basic dXNlcjpwYXNzd29yZA==", "TOKEN_REQUIRED");
-  const command = errorOf(await rest(`${gateway.url}/v1/ledger/transfers`, { body: "{" }));
+  const command = errorOf(await rest(`${gateway.url}/v1/ledger/transfers`, { body: "{", token: null }));
   assert.deepEqual([command.status, command.reason], [401, "TOKEN_REQUIRED"]);
   assert.equal(errorOf(await get(undefined, "/v1/nothing")).reason, "ROUTE_NOT_FOUND");
-  assert.equal(errorOf(await rest(`${gateway.url}${ACCOUNT}`, { method: "DELETE" })).reason, "METHOD_NOT_ALLOWED");
+  assert.equal(
+    errorOf(await rest(`${gateway.url}${ACCOUNT}`, { method: "DELETE", token: null })).reason,
+    "METHOD_NOT_ALLOWED",
+  );
 });
 
 test("a token in a query or a cookie is none", async () => {
   const token = await tokenOf();
   const query = errorOf(await get(undefined, `${ACCOUNT}?access_token=${token}`));
   assert.equal(query.reason, "TOKEN_REQUIRED");
-  const cookie = await rest(gateway.url + ACCOUNT, { headers: { cookie: `access_token=${token}` } });
+  const cookie = await rest(gateway.url + ACCOUNT, { token: null, headers: { cookie: `access_token=${token}` } });
   assert.equal(errorOf(cookie).reason, "TOKEN_REQUIRED");
 });
 
 test("what the contract opens to anybody needs no token, and a bad one does not shut it", async () => {
   const signUp = { email: "a@example.com" };
   for (const headers of [{}, { authorization: "Bearer x.y.z" }, { authorization: `Bearer ${await tokenOf()}` }]) {
-    const answer = await rest(`${gateway.url}/v1/users`, { body: JSON.stringify(signUp), headers });
+    const answer = await rest(`${gateway.url}/v1/users`, { body: JSON.stringify(signUp), headers, token: null });
     assert.equal(answer.status, 200, answer.text);
   }
 });
@@ -272,7 +275,7 @@ test("when the keys were never told, nobody's token is called bad", async () => 
     const authorization = `Bearer ${await tokenOf({ key: key.privateKey, header: { kid: "only" } })}`;
     const { status, reason } = errorOf(await rest(keyed.url + ACCOUNT, { headers: { authorization } }));
     assert.deepEqual([status, reason], [503, "SIGNING_KEYS_UNKNOWN"]);
-    assert.equal(errorOf(await rest(keyed.url + ACCOUNT)).reason, "TOKEN_REQUIRED");
+    assert.equal(errorOf(await rest(keyed.url + ACCOUNT, { token: null })).reason, "TOKEN_REQUIRED");
   } finally {
     keyed.stop();
   }
@@ -305,10 +308,20 @@ test("the door to the keys leads to nothing else", async () => {
 });
 
 test("the keys of the stack's identity are told to anybody", async () => {
-  const { status, text } = await rest(`${restUrl}/.well-known/jwks.json`);
+  const { status, text } = await rest(`${restUrl}/.well-known/jwks.json`, { token: null });
   const { keys } = JSON.parse(text) as { keys: { kty: string; crv: string; alg: string; kid: string }[] };
   assert.equal(status, 200);
   assert.ok(keys.length > 0);
   for (const { kty, crv, alg, kid } of keys)
     assert.deepEqual([kty, crv, alg, kid === ""], ["OKP", "Ed25519", "EdDSA", false]);
+});
+
+test("the stack's gateway takes the tokens of `make token`, and refuses a stranger before the ledger does", async () => {
+  const account = `${restUrl}/v1/ledger/accounts/acct_1`;
+  assert.equal(errorOf(await rest(account)).status, 400, "the ledger looked at the id");
+  const answer = await rest(account, { token: null });
+  assert.equal(errorOf(answer).reason, "TOKEN_REQUIRED");
+  assert.equal(answer.headers.get("www-authenticate"), 'Bearer realm="ledgermesh"');
+  const stranger = await rest(account, { token: await tokenOf() });
+  assert.equal(errorOf(stranger).reason, "TOKEN_INVALID", "signed by another development key");
 });

@@ -145,7 +145,6 @@ export function gatewayEnvironment(stack: StackName): Record<string, string> {
     LEDGERMESH_GATEWAY_KEY_FILE: own.keyFile,
     LEDGERMESH_GATEWAY_ADMIN_PORT: String(ports.gateway_admin),
     LEDGERMESH_GATEWAY_KEYS_PORT: String(ports.gateway_keys),
-    LEDGERMESH_GATEWAY_TOKENS: "off",
     LEDGERMESH_ENVIRONMENT: "development",
     LEDGERMESH_DEVELOPMENT_TOKEN_KEY_FILE: developmentKeyFile(stack),
     LEDGERMESH_LEDGER_ADDRESS: `${HOST}:${ports.ledger}`,
