@@ -18,8 +18,10 @@ test("every line of the README's tour works when pasted", async () => {
   const { stdout } = await promisify(execFile)("bash", ["-euo", "pipefail", "-c", script], {
     timeout: TOUR_TIMEOUT_MS,
   });
-  const [opened, moved, repeated, refused, captured, reversed, history, ...rest] = stdout.split("----\n");
+  const [signedUp, opened, moved, repeated, refused, captured, reversed, history, others, ...rest] =
+    stdout.split("----\n");
   assert.equal(rest.length, 0);
+  assert.match(signedUp ?? "", /^user_\w+ user_\w+\s*$/);
   assert.match(opened ?? "", /^acct_\w+ acct_\w+\s*$/);
   assert.equal(moved?.match(/"state":"POSTED"/g)?.length, 2);
   assert.match(repeated ?? "", /HTTP\/1.1 200[\s\S]*idempotent-replayed: true[\s\S]*"reason":"IDEMPOTENCY_KEY_REUSED"/);
@@ -27,5 +29,9 @@ test("every line of the README's tour works when pasted", async () => {
   assert.match(captured ?? "", /"available_minor_units":"1500"[\s\S]*"hold_id":"hold_\w+"/);
   assert.match(reversed ?? "", /"memo":"no dessert"[\s\S]*"reason":"REFUND_EXCEEDS_REMAINDER"/);
   assert.match(history ?? "", /"memo":"change"[\s\S]*"memo":"lunch"/);
+  assert.deepEqual(
+    [...(others ?? "").matchAll(/"reason":"(\w+)"/g)].map(([, reason]) => reason),
+    ["ACCOUNT_NOT_FOUND", "ROLE_NOT_ALLOWED", "TOKEN_REQUIRED"],
+  );
   assert.equal(history?.match(/"has_more":true/g)?.length, 1);
 });
