@@ -13,8 +13,8 @@ const KIB = 1024;
 export const MAX_BODY_BYTES = 64 * KIB;
 export const MAX_BATCH_BODY_BYTES = 8 * 1024 * KIB;
 /** The services answer within 5 s, if only with PROCESSING. */
-const ROUTE_TIMEOUT = "6s";
-const BATCH_ROUTE_TIMEOUT = "30s";
+const ROUTE_TIMEOUT_SECONDS = 6;
+const BATCH_ROUTE_TIMEOUT_SECONDS = 30;
 /** Only of calls that no service has seen. */
 const MAX_RETRIES = 2;
 
@@ -81,6 +81,7 @@ function literalFirst(a: Route, b: Route): number {
 }
 
 function rpcRoute(route: Route, isTokenChecked: boolean): Json {
+  const timeoutSeconds = route.isBatch ? BATCH_ROUTE_TIMEOUT_SECONDS : ROUTE_TIMEOUT_SECONDS;
   return {
     name: route.rpc,
     match: {
@@ -89,7 +90,7 @@ function rpcRoute(route: Route, isTokenChecked: boolean): Json {
     },
     route: {
       cluster: route.cluster,
-      timeout: route.isBatch ? BATCH_ROUTE_TIMEOUT : ROUTE_TIMEOUT,
+      timeout: `${timeoutSeconds}s`,
       // A call that reached the service is never repeated here: only its caller knows the idempotency key's purpose.
       retry_policy: {
         retry_on: "connect-failure,refused-stream,reset-before-request",
@@ -97,6 +98,10 @@ function rpcRoute(route: Route, isTokenChecked: boolean): Json {
         retry_back_off: { base_interval: "0.025s", max_interval: "0.25s" },
       },
     },
+    // So the service knows how long anybody waits, and tells those that it calls.
+    request_headers_to_add: [
+      { header: { key: "grpc-timeout", value: `${timeoutSeconds}S` }, append_action: "OVERWRITE_IF_EXISTS_OR_ADD" },
+    ],
     metadata: {
       filter_metadata: {
         "envoy.filters.http.lua": { rpc: route.rpc, has_body: route.hasBody },

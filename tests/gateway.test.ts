@@ -191,7 +191,8 @@ test("what is no HTTP is refused in the same shape", async () => {
 });
 
 test("a caller's headers reach the service, but not those that only the gateway may set", async () => {
-  const passed = { "idempotency-key": "key-1", "x-read-after": "token" };
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const passed = { "idempotency-key": "key-1", "x-read-after": "token", traceparent };
   const forged = {
     "x-ledgermesh-caller": "root",
     "x-caller": "root",
@@ -207,10 +208,13 @@ test("a caller's headers reach the service, but not those that only the gateway 
   assert.equal((await get("/v1/ledger/accounts/acct_1", { ...passed, ...forged })).status, 200);
   const headers = gateway.seen.at(-1)?.headers ?? {};
   assert.deepEqual([headers["idempotency-key"], headers["x-read-after"]], ["key-1", "token"]);
+  assert.equal(headers.traceparent, traceparent);
+  // How long the route waits.
+  assert.equal(headers["grpc-timeout"], "6S");
   assert.equal(headers["x-envoy-external-address"], "127.0.0.1");
   assert.match(String(headers["x-request-id"]), /^[0-9a-f-]{36}$/);
   for (const name of Object.keys(forged)) {
-    if (name === "x-envoy-external-address" || name === "x-request-id") continue;
+    if (["x-envoy-external-address", "x-request-id", "grpc-timeout"].includes(name)) continue;
     assert.equal(headers[name], undefined, name);
   }
 });

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { after, test } from "node:test";
 import { connect } from "node:tls";
 import type { Client } from "@grpc/grpc-js";
 import { developmentToken } from "#infra/local/development-key.ts";
-import { tlsFiles } from "#infra/local/tls-files.ts";
+import { processNames, tlsFiles } from "#infra/local/tls-files.ts";
 import { call, openClient } from "#lib/grpc-client.ts";
 import { startGrpcServer, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
@@ -18,6 +20,7 @@ import { newOwner, stack, stackName } from "#tests/stack.ts";
 
 /** The processes of the stack as they run, and Envoy, against whoever is not who they should be. */
 
+const DAY_MS = 86_400_000;
 const UNAVAILABLE = 14;
 const NOT_ALLOWED = { code: 7, reason: "PEER_NOT_ALLOWED", message: /projector/ };
 const servers = { ledger: stack.ledger, identity: stack.identity } as const;
@@ -31,6 +34,19 @@ function closing<C extends Client>(client: C): C {
   ended.push(() => client.close());
   return client;
 }
+
+test("the stack has a certificate for each process in its own name, and shows them to nobody else", () => {
+  const ca = new X509Certificate(readFileSync(stack.tls.caFile));
+  for (const name of processNames) {
+    const files = tlsFiles(stackName, name);
+    const certificate = new X509Certificate(readFileSync(files.certificateFile));
+    assert.ok(certificate.verify(ca.publicKey), name);
+    assert.equal(nameOfPeer(certificate.subjectAltName), name);
+    assert.ok(certificate.validToDate.getTime() > Date.now() + 29 * DAY_MS);
+    for (const file of Object.values(files)) assert.equal(statSync(file).mode & 0o777, 0o600, file);
+    assert.equal(statSync(dirname(files.keyFile)).mode & 0o777, 0o700);
+  }
+});
 
 test("every gRPC server of the stack shows its own name by TLS 1.3, and answers nobody without a certificate", async () => {
   for (const [name, address] of Object.entries(servers)) {

@@ -36,7 +36,7 @@ export async function closeUser(ctx: Context, request: CloseUserRequest, call: C
   const proved = await provePassword(ctx, call, self, password);
   const change = await confirmedChangeOf(ctx, self);
   if (change !== undefined) await advanceEmailChange(ctx, change);
-  await closeAccounts(ctx, self.userId);
+  await closeAccounts(ctx, call, self.userId);
   const release = await ctx.shardOfBucket(self.bucket).transact(async (db) => {
     const { rows } = await db.query<{ email: string; email_key: Buffer; directory_change_id: string | null }>(
       `select email, email_key, directory_change_id from identity.users

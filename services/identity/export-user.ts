@@ -27,7 +27,7 @@ export async function exportUser(ctx: Context, _request: ExportUserRequest, call
       `select ${SESSION_COLUMNS} from identity.sessions where user_id = $1 order by session_id desc limit $2`,
       [self.userUuid, MAX_SESSIONS],
     );
-  const accounts = await accountsOf(ctx, self.userId);
+  const accounts = await accountsOf(ctx, call, self.userId);
   return {
     exportTime: new Date(ctx.nowMs()),
     user,

@@ -1,10 +1,10 @@
-import { openClient } from "#lib/grpc-client.ts";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
 import { idGenerator } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import { type IdentitySource, openAccess } from "#lib/open-access.ts";
 import { pageTokens } from "#lib/page-token.ts";
 import { type RunningService, runService } from "#lib/service.ts";
+import { openServiceClient } from "#lib/service-client.ts";
 import { shardOfBucket } from "#lib/shards.ts";
 import { openTls } from "#lib/tls.ts";
 import { IdentityServiceService } from "#proto/ledgermesh/identity/v1/identity.ts";
@@ -69,7 +69,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     addressLimit: addressLimit(settings.addressLimit, Date.now),
     signingKeys,
     tokenIssuer: settings.tokenIssuer,
-    ledger: openClient(LedgerServiceClient, settings.ledgerAddress, tls),
+    ledger: openServiceClient(LedgerServiceClient, settings.ledgerAddress, tls),
     emailWake: wakes(shards.length),
     changeWake: wakes(shards.length),
     nowMs: Date.now,
