@@ -12,7 +12,20 @@ export const BUCKET_COUNT = 4096;
 /** Buckets from here on are pinned to a shard for ever: system accounts live there. Below it, users. */
 export const FIRST_PINNED_BUCKET = 3840;
 
-export type IdPrefix = "acct" | "xfer" | "hold" | "quot" | "user" | "sess" | "logn" | "chal" | "emch" | "mail";
+export type IdPrefix =
+  | "acct"
+  | "xfer"
+  | "hold"
+  | "quot"
+  | "user"
+  | "sess"
+  | "logn"
+  | "chal"
+  | "emch"
+  | "mail"
+  | "dev"
+  | "fund"
+  | "sgnl";
 
 /** Makes ids; a part of the context, so that tests decide time. `bucket` is 0..4095. */
 export type NewId = (prefix: IdPrefix, bucket: number) => string;

@@ -3,8 +3,10 @@ import type { Logger } from "#lib/log.ts";
 import type { PageTokens } from "#lib/page-token.ts";
 import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { AddressLimit } from "#services/identity/address-limit.ts";
+import type { CountryOf } from "#services/identity/countries.ts";
 import type { IdentityKeys } from "#services/identity/identity-keys.ts";
 import type { PasswordHashing } from "#services/identity/password-hashing.ts";
+import type { Seal } from "#services/identity/seal.ts";
 import type { Shard } from "#services/identity/shard.ts";
 import type { Wakes } from "#services/identity/shard-worker.ts";
 import type { SigningKeys } from "#services/identity/signing-keys.ts";
@@ -21,6 +23,9 @@ export interface Context {
   /** Of everything that costs a password hash and can be asked for without a token. */
   readonly addressLimit: AddressLimit;
   readonly signingKeys: SigningKeys;
+  /** Of the secrets of authenticators. */
+  readonly factorSeal: Seal;
+  readonly countryOf: CountryOf;
   /** `iss` of the access tokens. */
   readonly tokenIssuer: string;
   readonly ledger: LedgerServiceClient;

@@ -3,6 +3,7 @@ import { FieldCheck } from "#lib/fields.ts";
 import type { Call } from "#lib/grpc-server.ts";
 import { bucketOfUuid, idToUuid, uuidToId } from "#lib/ids.ts";
 import type { CreateSessionRequest, SessionTokens } from "#proto/ledgermesh/identity/v1/identity.ts";
+import { addIdentityEvent } from "#services/identity/add-identity-event.ts";
 import type { Context } from "#services/identity/context.ts";
 import { bucketOfEmailKey, normalizeEmail } from "#services/identity/email-address.ts";
 import { type Client, clientOf, noteFailureLater, noteLogin } from "#services/identity/note-login.ts";
@@ -107,6 +108,13 @@ async function openSession(
       ...attemptOf(user, client),
       failure: undefined,
       sessionUuid: idToUuid(sessionId),
+    });
+    await addIdentityEvent(db, {
+      type: "session_created",
+      bucket,
+      aggregateId: sessionId,
+      aggregateVersion: 1n,
+      payload: { sessionId, userId: uuidToId("user", user.user_id), secondFactor },
     });
     return inserted;
   });

@@ -13,6 +13,12 @@ const ERASE = [
   "delete from identity.login_events where user_id = $1",
   "delete from identity.login_challenges where user_id = $1",
   "delete from identity.outgoing_emails where user_id = $1",
+  "delete from identity.totp where user_id = $1",
+  "delete from identity.recovery_codes where user_id = $1",
+  "delete from identity.devices where user_id = $1",
+  "delete from identity.login_countries where user_id = $1",
+  "delete from identity.login_states where user_id = $1",
+  "delete from identity.funding_sources where user_id = $1",
 ];
 
 export async function eraseUser(db: PoolClient, userUuid: string): Promise<void> {

@@ -6,6 +6,8 @@ export interface IdentityKeys {
   emailKey(normalizedEmail: string): Buffer;
   /** The fingerprint of a request, in one canonical form, 32 bytes. Keyed: the request may hold a password. */
   fingerprint(request: unknown): Buffer;
+  /** Of a recovery code, 32 bytes. */
+  recoveryCodeHash(userId: string, code: string): Buffer;
   /** Shows that a refresh token is one of ours, 32 bytes. */
   refreshMac(body: Buffer): Buffer;
   /** The secret of a refresh token that follows from the one before, 32 bytes. */
@@ -24,10 +26,12 @@ export function identityKeys(secret: Buffer): IdentityKeys {
   const [email, fingerprint] = [derive("e-mail address"), derive("request fingerprint")];
   const [refresh, nextRefresh] = [derive("refresh token"), derive("next refresh token")];
   const emailToken = derive("e-mail token");
+  const recovery = derive("recovery code");
   const mac = (key: Buffer, text: string | Buffer) => createHmac("sha256", key).update(text).digest();
   return {
     emailKey: (normalizedEmail) => mac(email, normalizedEmail),
     fingerprint: (request) => mac(fingerprint, JSON.stringify(request)),
+    recoveryCodeHash: (userId, code) => mac(recovery, `${userId} ${code}`),
     refreshMac: (body) => mac(refresh, body),
     emailTokenMac: (change) => mac(emailToken, change),
     nextRefreshSecret: (from) => mac(nextRefresh, from),

@@ -15,16 +15,26 @@ import { changePassword } from "#services/identity/change-password.ts";
 import { closeUser } from "#services/identity/close-user.ts";
 import { type Config, config } from "#services/identity/config.ts";
 import { confirmEmail } from "#services/identity/confirm-email.ts";
+import { confirmTotp } from "#services/identity/confirm-totp.ts";
 import type { Context } from "#services/identity/context.ts";
+import { openCountries } from "#services/identity/countries.ts";
+import { createFundingSource } from "#services/identity/create-funding-source.ts";
 import { createSession } from "#services/identity/create-session.ts";
 import { createUser } from "#services/identity/create-user.ts";
+import { deleteFundingSource } from "#services/identity/delete-funding-source.ts";
 import { deleteSession } from "#services/identity/delete-session.ts";
+import { disableTotp } from "#services/identity/disable-totp.ts";
+import { enrolTotp } from "#services/identity/enrol-totp.ts";
 import { exportUser } from "#services/identity/export-user.ts";
 import { finishEmailChanges } from "#services/identity/finish-email-changes.ts";
+import { forgetDevice } from "#services/identity/forget-device.ts";
+import { getFundingSource } from "#services/identity/get-funding-source.ts";
 import { getJwks } from "#services/identity/get-jwks.ts";
 import { getUser } from "#services/identity/get-user.ts";
 import { grantRole } from "#services/identity/grant-role.ts";
 import { identityKeys } from "#services/identity/identity-keys.ts";
+import { listDevices } from "#services/identity/list-devices.ts";
+import { listFundingSources } from "#services/identity/list-funding-sources.ts";
 import { listRevokedSessions } from "#services/identity/list-revoked-sessions.ts";
 import { listSessions } from "#services/identity/list-sessions.ts";
 import { maintain } from "#services/identity/maintenance.ts";
@@ -68,6 +78,8 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     passwords: await passwordHashing(),
     addressLimit: addressLimit(settings.addressLimit, Date.now),
     signingKeys,
+    factorSeal: sealFor("second factor", settings.keyEncryptionKey),
+    countryOf: await openCountries(),
     tokenIssuer: settings.tokenIssuer,
     ledger: openServiceClient(LedgerServiceClient, settings.ledgerAddress, tls),
     emailWake: wakes(shards.length),
@@ -88,6 +100,15 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     listSessions: unary(ctx, log, listSessions),
     deleteSession: unary(ctx, log, deleteSession),
     grantRole: unary(ctx, log, grantRole),
+    enrolTotp: unary(ctx, log, enrolTotp),
+    confirmTotp: unary(ctx, log, confirmTotp),
+    disableTotp: unary(ctx, log, disableTotp),
+    listDevices: unary(ctx, log, listDevices),
+    forgetDevice: unary(ctx, log, forgetDevice),
+    createFundingSource: unary(ctx, log, createFundingSource),
+    listFundingSources: unary(ctx, log, listFundingSources),
+    getFundingSource: unary(ctx, log, getFundingSource),
+    deleteFundingSource: unary(ctx, log, deleteFundingSource),
     getJwks: unary(ctx, log, getJwks),
     listRevokedSessions: unary(ctx, log, listRevokedSessions),
   } satisfies Record<keyof typeof IdentityServiceService, UnaryMethod>;

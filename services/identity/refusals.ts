@@ -74,12 +74,17 @@ export const refusals = {
       "PASSWORD_TOO_COMMON",
     ),
 
-  idempotencyKeyReused: (key: string, userId: string) =>
+  /** `resourceId` is what it made first. */
+  idempotencyKeyReused: (key: string, resourceId: string) =>
     refuse(
       "ALREADY_EXISTS",
       "IDEMPOTENCY_KEY_REUSED",
-      `The idempotency key ${key} was used with another request, for ${userId}. Use a new key for a new command.`,
-      { idempotency_key: key, resource_type: "user", resource_name: userId },
+      `The idempotency key ${key} was used with another request, for ${resourceId}. Use a new key for a new command.`,
+      {
+        idempotency_key: key,
+        resource_type: resourceId.startsWith("fund_") ? "funding_source" : "user",
+        resource_name: resourceId,
+      },
     ),
 
   /** The same, whether nobody has the address or the password is another one. */
@@ -100,6 +105,70 @@ export const refusals = {
       "UNAUTHENTICATED",
       "CHALLENGE_INVALID",
       "The challenge is answered, over, or no challenge of ours, or the code is wrong. Sign in again with the password.",
+      {},
+    ),
+
+  totpAlreadyEnabled: () =>
+    refuse("FAILED_PRECONDITION", "TOTP_ALREADY_ENABLED", "The second factor is on already; turn it off first.", {}),
+
+  totpNotEnrolled: () =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "TOTP_NOT_ENROLLED",
+      "There is no second factor to confirm or to turn off, or the time to confirm it is over: enrol one.",
+      {},
+    ),
+
+  secondFactorInvalid: (attemptsLeft: number) =>
+    refuse(
+      "UNAUTHENTICATED",
+      "SECOND_FACTOR_INVALID",
+      `The code is wrong. After ${attemptsLeft} more wrong ones no code is taken for a while.`,
+      { attempts_left: attemptsLeft.toString() },
+    ),
+
+  secondFactorUsed: () =>
+    refuse(
+      "UNAUTHENTICATED",
+      "SECOND_FACTOR_USED",
+      "The code was used already; each is good once. Wait for the next.",
+      {},
+    ),
+
+  secondFactorLocked: (retryAfterMs: number) =>
+    new Refusal(
+      "RESOURCE_EXHAUSTED",
+      "SECOND_FACTOR_LOCKED",
+      `Too many wrong codes: none is taken for ${Math.ceil(retryAfterMs / 60_000)} more minutes.`,
+      { retryAfterMs },
+    ),
+
+  deviceNotFound: (deviceId: string) =>
+    refuse("NOT_FOUND", "DEVICE_NOT_FOUND", `There is no device ${deviceId}.`, { device_id: deviceId }),
+
+  fundingSourceNotFound: (fundingSourceId: string) =>
+    refuse("NOT_FOUND", "FUNDING_SOURCE_NOT_FOUND", `There is no funding source ${fundingSourceId}.`, {
+      funding_source_id: fundingSourceId,
+    }),
+
+  fundingSourceExists: (fundingSourceId: string) =>
+    refuse(
+      "ALREADY_EXISTS",
+      "FUNDING_SOURCE_EXISTS",
+      `The provider's token is linked already, as ${fundingSourceId}.`,
+      {
+        resource_type: "funding_source",
+        resource_name: fundingSourceId,
+      },
+    ),
+
+  cardExpired: () => refuse("FAILED_PRECONDITION", "CARD_EXPIRED", "The card's last month is over.", {}),
+
+  tooManyFundingSources: (most: number) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "TOO_MANY_FUNDING_SOURCES",
+      `${most} funding sources are the most; delete one first.`,
       {},
     ),
 
