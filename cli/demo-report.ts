@@ -2,6 +2,7 @@ import Table from "cli-table3";
 import { type DemoResult, ENTRIES_SHOWN } from "#cli/demo.ts";
 import { type HistoryAnswer, historyUrl } from "#cli/history.ts";
 import { formatCount } from "#cli/progress.ts";
+import type { Resident } from "#cli/resident.ts";
 import { statementTable } from "#cli/statement.ts";
 import { formatMoney } from "#lib/money.ts";
 
@@ -81,13 +82,27 @@ export function historyReport(
 
 /** Lines to paste. */
 export function linesToTry({ example, position }: DemoResult, gateway: string): string {
-  const account = `${gateway}/v1/ledger/accounts/${example.accountId}`;
+  const { party, accountId, resident } = example;
+  const account = `${gateway}/v1/ledger/accounts/${accountId}`;
+  const history = historyUrl(gateway, accountId, ENTRIES_SHOWN);
   return [
-    "Try, for example:",
-    '  AUTH="authorization: Bearer $(make -s token ROLE=service)"',
+    ...(resident === undefined
+      ? ["Try, for example, as a service:", `  AUTH="${SERVICE_AUTH}"`]
+      : [`Try, for example, as ${party.name}, and as a service:`, ...signInLines(gateway, resident)]),
+    `  curl -s -H "$AUTH" -H 'x-read-after: ${position}' '${history}'`,
+    `  curl -s -H "$AUTH" '${history}&type=salary'`,
+    ...(resident === undefined ? [] : [`  AUTH="${SERVICE_AUTH}"`]),
     `  curl -s -H "$AUTH" '${account}'`,
     `  curl -s -H "$AUTH" '${account}/entries?page_size=${ENTRIES_SHOWN}'`,
-    `  curl -s -H "$AUTH" -H 'x-read-after: ${position}' '${historyUrl(gateway, example.accountId, ENTRIES_SHOWN)}'`,
-    `  curl -s -H "$AUTH" '${historyUrl(gateway, example.accountId, ENTRIES_SHOWN)}&type=salary'`,
   ].join("\n");
+}
+
+const SERVICE_AUTH = "authorization: Bearer $(make -s token ROLE=service)";
+
+function signInLines(gateway: string, { email, password }: Resident): string[] {
+  const body = JSON.stringify({ email, password });
+  return [
+    `  SIGN_IN=$(curl -s '${gateway}/v1/sessions' -H 'content-type: application/json' -d '${body}')`,
+    `  AUTH="authorization: Bearer $(node -p 'JSON.parse(process.argv[1]).access_token' "$SIGN_IN")"`,
+  ];
 }

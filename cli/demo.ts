@@ -4,7 +4,8 @@ import { type Economy, finalBalances, makeEconomy, type Party, type Payment, typ
 import { connectLedger, type Ledger, type OpenedAccount } from "#cli/ledger.ts";
 import { postInOrder } from "#cli/post-in-order.ts";
 import { formatCount, type Screen, startProgress, waitingWords } from "#cli/progress.ts";
-import { FIRST_PINNED_BUCKET, idGenerator } from "#lib/ids.ts";
+import { type Resident, signUp } from "#cli/resident.ts";
+import { FIRST_PINNED_BUCKET, idGenerator, parseId } from "#lib/ids.ts";
 import {
   Account_Kind,
   CreateAccountRequest,
@@ -19,6 +20,8 @@ export interface DemoOptions {
   readonly days: number;
   /** host:port */
   readonly ledger: string;
+  /** The REST base URL: for signing up. Without a gateway nobody is a user, and all else is the same. */
+  readonly gateway: string;
   readonly nowMs: number;
   readonly signal: AbortSignal;
   readonly screen: Screen;
@@ -33,7 +36,12 @@ export interface DemoResult {
   /** Of everybody, system accounts included, as read back. */
   readonly balances: readonly DemoBalance[];
   /** The account to look at, with its newest entries, newest first. */
-  readonly example: { readonly party: Party; readonly town: Town; readonly accountId: string };
+  readonly example: {
+    readonly party: Party;
+    readonly town: Town;
+    readonly accountId: string;
+    readonly resident: Resident | undefined;
+  };
   readonly entries: readonly Entry[];
   /** For people, by account id. */
   readonly names: ReadonlyMap<string, string>;
@@ -77,10 +85,11 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   );
   const ledger = await connectLedger(options.ledger, signal, waitingWords(screen));
   try {
-    const accounts = await openParties(ledger, run, towns, screen);
+    const residents = await signUpResidents(options.gateway, run, towns, signal, screen);
+    const accounts = await openParties(ledger, run, towns, residents, screen);
     const faults = await postPayments(ledger, run, payments, accounts, screen);
     const balances = await readBalances(ledger, economy, accounts, faults, screen);
-    const example = chooseExample(towns, accounts);
+    const example = chooseExample(towns, accounts, residents);
     const names = new Map([...accounts.values()].map(({ accountId, id }) => [accountId, nameOf(id)]));
     const entries = await ledger.readEntries(example.accountId, ENTRIES_SHOWN);
     return { run, economy, faults, balances, example, entries, names, position: ledger.position() };
@@ -89,11 +98,35 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   }
 }
 
+/** One of each town, the first one, is a user and can sign in; by town. */
+async function signUpResidents(
+  gateway: string,
+  run: string,
+  towns: readonly Town[],
+  signal: AbortSignal,
+  screen: Screen,
+): Promise<Map<Town, Resident>> {
+  const residents = new Map<Town, Resident>();
+  for (const town of towns) {
+    const party = town.parties[0];
+    const resident = party && (await signUp(gateway, run, `${party.name} ${town.name}`, signal));
+    if (resident === undefined) return new Map();
+    residents.set(town, resident);
+  }
+  screen.write(`Signed up: ${[...residents.values()].map(({ email }) => email).join(", ")}.\n`);
+  return residents;
+}
+
+function bucketOf(resident: Resident | undefined): number | undefined {
+  return resident && parseId(resident.userId, "user")?.bucket;
+}
+
 /** By their ids in the economy. */
 async function openParties(
   ledger: Ledger,
   run: string,
   towns: readonly Town[],
+  residents: ReadonlyMap<Town, Resident>,
   screen: Screen,
 ): Promise<Map<string, DemoAccount>> {
   const newId = idGenerator(Date.now);
@@ -101,10 +134,12 @@ async function openParties(
   const everybody = towns.flatMap((town, index) => town.parties.map((party) => ({ town, party, index })));
   const progress = startProgress(screen, "Accounts", everybody.length);
   await forEachBounded(everybody, CALLS_AT_ONCE, async ({ town, party, index }) => {
-    // The buckets of the towns are spread over all of them, so that every shard has a town.
-    const bucket = Math.floor(((index + 0.5) * FIRST_PINNED_BUCKET) / towns.length);
+    // All of a town are in one bucket: in that of its user, which follows from the e-mail address. Where nobody is a user,
+    // the towns are spread over all buckets, so that every shard has one.
+    const resident = residents.get(town);
+    const bucket = bucketOf(resident) ?? Math.floor(((index + 0.5) * FIRST_PINNED_BUCKET) / towns.length);
     const request = CreateAccountRequest.fromPartial({
-      ownerId: newId("user", bucket),
+      ownerId: party === town.parties[0] && resident !== undefined ? resident.userId : newId("user", bucket),
       currency: town.currency,
       kind: Account_Kind[party.kind],
       reference: `demo-${run}/${party.id}`,
@@ -207,12 +242,16 @@ async function readBalances(
 }
 
 /** A person of the first town. */
-function chooseExample(towns: readonly Town[], accounts: ReadonlyMap<string, DemoAccount>): DemoResult["example"] {
+function chooseExample(
+  towns: readonly Town[],
+  accounts: ReadonlyMap<string, DemoAccount>,
+  residents: ReadonlyMap<Town, Resident>,
+): DemoResult["example"] {
   const town = towns[0];
   const party = town?.parties[0];
   const account = accounts.get(party?.id ?? "");
   if (town === undefined || party === undefined || account === undefined) throw new Error("the economy has no people");
-  return { party, town, accountId: account.accountId };
+  return { party, town, accountId: account.accountId, resident: residents.get(town) };
 }
 
 /** `Lindenau/Hazel` is Hazel, `system:cash EUR` is system:cash. */

@@ -14,6 +14,7 @@ import { importFile, Stopped } from "#cli/import.ts";
 import { importJson, importReport, isComplete } from "#cli/import-report.ts";
 import { setOperator } from "#cli/operator.ts";
 import { GaveUp, Interrupted } from "#cli/patience.ts";
+import { signIn } from "#cli/resident.ts";
 import { auditorShards } from "#cli/shard-connections.ts";
 import { makeToken, type TokenOptions, tokenJson } from "#cli/token.ts";
 import { type Anchor, MAX_PROBLEMS } from "#cli/verify-events.ts";
@@ -192,10 +193,12 @@ async function demoCommand(options: {
   say(moneyTable(result));
   say(statement(result));
   const { example, entries, position } = result;
+  const { resident } = example;
+  const token = (resident && (await signIn(gateway, resident, signal))) ?? (await accessToken());
   const history = historyReport(
     result,
     gateway,
-    await readHistory(gateway, await accessToken(), example.accountId, position, entries.length, signal),
+    await readHistory(gateway, token, example.accountId, position, entries.length, signal),
   );
   say(history.text);
   say(linesToTry(result, gateway));

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { ledgermesh, run } from "#tests/command-line.ts";
-import { rest } from "#tests/rest.ts";
-import { postgres, restUrl, stack } from "#tests/stack.ts";
+import { postgres, stack, stackName } from "#tests/stack.ts";
 
 /** Sum and number of the entries of a run's accounts, its system accounts included, by currency. */
 async function moneyOf(runId: string): Promise<Map<string, { sum: bigint; entries: bigint }>> {
@@ -38,18 +39,24 @@ test("the demo runs, its money comes to zero in each currency, and the history s
   assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f]/);
 });
 
-test("its lines to try work, and it can be repeated with another seed", async () => {
+test("its lines to try work as they are, as the user that it signed up and as a service", async () => {
   const { exitStatus, stdout } = await ledgermesh(["demo", "--seed", "2", "--people", "8", "--days", "3"]);
   assert.equal(exitStatus, 0, stdout);
-  const lines = [...stdout.matchAll(/^ {2}curl -s -H "\$AUTH" (?:-H 'x-read-after: (\S+)' )?'(\S+)'$/gm)];
-  assert.equal(lines.length, 4);
-  for (const [, position, url = ""] of lines) {
-    assert.ok(url.startsWith(restUrl));
-    const response = await rest(url, { headers: position === undefined ? {} : { "x-read-after": position } });
-    const body = JSON.parse(response.text) as { account_id?: string; entries?: unknown[] };
-    assert.equal(response.status, 200);
-    assert.ok(body.account_id !== undefined || (body.entries?.length ?? 0) > 0, url);
-  }
+  assert.match(stdout, /^Signed up: \w+-[0-9a-f]{8}@demo\.example, /m);
+  const [, text = ""] = stdout.split(/^Try, for example, as \w+, and as a service:$/m);
+  const script = text
+    .replaceAll("ROLE=service", `ROLE=service STACK=${stackName}`)
+    .replaceAll(/^ {2}curl .*$/gm, "$&; echo");
+  const run = await promisify(execFile)("bash", ["-euo", "pipefail", "-c", script]);
+  const answers = run.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    answers.map((answer) => Object.keys(answer)[0]),
+    ["entries", "entries", "account_id", "entries"],
+  );
+  for (const { entries } of answers) assert.ok(!Array.isArray(entries) || entries.length > 0);
 });
 
 test("without a gateway the demo still shows the statement; without a ledger it says so", async () => {
