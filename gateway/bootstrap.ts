@@ -4,9 +4,9 @@ import { type Json, named, socketAddress } from "#gateway/envoy.ts";
 import { type LuaSources, listener, MAX_RESPONSE_BYTES, transcoder } from "#gateway/listener.ts";
 import { overloadManager } from "#gateway/overload.ts";
 import type { ReferenceFile } from "#gateway/reference-page.ts";
+import { secret } from "#gateway/secrets.ts";
 import { keysCluster, keysListener } from "#gateway/token-check.ts";
 import { peerUri } from "#lib/peer-name.ts";
-import type { TlsFiles } from "#lib/tls.ts";
 
 const LOOPBACK = "127.0.0.1";
 const CONNECT_TIMEOUT = "1s";
@@ -24,10 +24,11 @@ export function renderBootstrap(
   contract: Contract,
   lua: LuaSources,
   reference: readonly ReferenceFile[],
+  secretsFolder: string,
 ): Json {
   const { port, tls, keysPort } = config;
   const open = (name: string, address: Address, listenerTls: typeof tls) =>
-    listener(name, address, listenerTls, config, contract, lua, reference);
+    listener(name, address, listenerTls !== undefined, config, contract, lua, reference, secretsFolder);
   return {
     node: { id: "gateway", cluster: "ledgermesh" },
     admin: { address: socketAddress({ host: LOOPBACK, port: config.adminPort }) },
@@ -38,9 +39,9 @@ export function renderBootstrap(
         ...(config.tokens === undefined ? [] : keysListener(keysPort, contract, transcoder(contract))),
       ],
       clusters: [
-        cluster("ledger", config.ledger, config.upstreamTls),
-        cluster("reporting", config.reporting, config.upstreamTls),
-        cluster("identity", config.identity, config.upstreamTls),
+        cluster("ledger", config.ledger, secretsFolder),
+        cluster("reporting", config.reporting, secretsFolder),
+        cluster("identity", config.identity, secretsFolder),
         ...(config.tokens === undefined ? [] : keysCluster(keysPort, contract)),
       ],
     },
@@ -48,7 +49,7 @@ export function renderBootstrap(
   };
 }
 
-function cluster(name: ClusterName, address: Address, tls: TlsFiles): Json {
+function cluster(name: ClusterName, address: Address, secretsFolder: string): Json {
   return {
     name,
     type: /^[0-9.]+$/.test(address.host) ? "STATIC" : "STRICT_DNS",
@@ -68,7 +69,7 @@ function cluster(name: ClusterName, address: Address, tls: TlsFiles): Json {
         },
       ],
     },
-    transport_socket: upstreamTls(name, tls),
+    transport_socket: upstreamTls(name, secretsFolder),
     typed_extension_protocol_options: {
       "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -84,7 +85,7 @@ function cluster(name: ClusterName, address: Address, tls: TlsFiles): Json {
 }
 
 /** The gateway shows its certificate, and talks to nobody but the process of this name. */
-function upstreamTls(name: ClusterName, { caFile, certificateFile, keyFile }: TlsFiles): Json {
+function upstreamTls(name: ClusterName, secretsFolder: string): Json {
   return named("envoy.transport_sockets.tls", {
     "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
     sni: name,
@@ -93,10 +94,12 @@ function upstreamTls(name: ClusterName, { caFile, certificateFile, keyFile }: Tl
     common_tls_context: {
       tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
       alpn_protocols: ["h2"],
-      tls_certificates: [{ certificate_chain: { filename: certificateFile }, private_key: { filename: keyFile } }],
-      validation_context: {
-        trusted_ca: { filename: caFile },
-        match_typed_subject_alt_names: [{ san_type: "URI", matcher: { exact: peerUri(name) } }],
+      tls_certificate_sds_secret_configs: [secret(secretsFolder, "services")],
+      combined_validation_context: {
+        default_validation_context: {
+          match_typed_subject_alt_names: [{ san_type: "URI", matcher: { exact: peerUri(name) } }],
+        },
+        validation_context_sds_secret_config: secret(secretsFolder, "services_ca"),
       },
     },
   });

@@ -1,4 +1,4 @@
-import type { Address, GatewayConfig, TlsListener } from "#gateway/config.ts";
+import type { Address, GatewayConfig } from "#gateway/config.ts";
 import type { Contract } from "#gateway/contract.ts";
 import { type Json, named, socketAddress } from "#gateway/envoy.ts";
 import { localReplyConfig } from "#gateway/local-replies.ts";
@@ -7,6 +7,7 @@ import { rateLimitFilter } from "#gateway/rate-limits.ts";
 import { MAX_REFERENCE_FILE_BYTES, type ReferenceFile } from "#gateway/reference-page.ts";
 import { answerHeaders, corsFilter } from "#gateway/response-headers.ts";
 import { MAX_BATCH_BODY_BYTES, MAX_BODY_BYTES, virtualHost } from "#gateway/routes.ts";
+import { secret } from "#gateway/secrets.ts";
 import { tokenFilter } from "#gateway/token-check.ts";
 
 /** A door for strangers: what a connection, a request and its headers may be, and the filters that each request passes. */
@@ -50,11 +51,12 @@ const RESERVED_HEADERS = ["tracestate", "baggage"];
 export function listener(
   name: string,
   address: Address,
-  tls: TlsListener | undefined,
+  isTls: boolean,
   config: GatewayConfig,
   contract: Contract,
   lua: LuaSources,
   reference: readonly ReferenceFile[],
+  secretsFolder: string,
 ): Json {
   return {
     name,
@@ -64,21 +66,21 @@ export function listener(
     connection_balance_config: { exact_balance: {} },
     filter_chains: [
       {
-        filters: [httpConnectionManager(name, tls !== undefined, config, contract, lua, reference)],
+        filters: [httpConnectionManager(name, isTls, config, contract, lua, reference)],
         transport_socket_connect_timeout: HANDSHAKE_TIMEOUT,
-        ...(tls !== undefined && { transport_socket: tlsSocket(tls) }),
+        ...(isTls && { transport_socket: tlsSocket(secretsFolder) }),
       },
     ],
   };
 }
 
 /** TLS 1.3 and nothing older; clients prove who they are by tokens, not by certificates. */
-function tlsSocket({ certificateFile, keyFile }: TlsListener): Json {
+function tlsSocket(secretsFolder: string): Json {
   return named("envoy.transport_sockets.tls", {
     "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     common_tls_context: {
       tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
-      tls_certificates: [{ certificate_chain: { filename: certificateFile }, private_key: { filename: keyFile } }],
+      tls_certificate_sds_secret_configs: [secret(secretsFolder, "rest")],
       alpn_protocols: ["h2", "http/1.1"],
     },
   });

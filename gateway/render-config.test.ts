@@ -44,7 +44,7 @@ interface Route {
   readonly direct_response?: { readonly status: number };
 }
 
-const rendered = JSON.parse(renderConfig(readConfig(ENVIRONMENT))) as Rendered;
+const rendered = JSON.parse(renderConfig(readConfig(ENVIRONMENT), "/run")) as Rendered;
 
 /** Everything of that name, at any depth. */
 function findAll(value: unknown, name: string): unknown[] {
@@ -78,11 +78,7 @@ test("it shows its certificate to a service, and asks for the one of that servic
   const services = rendered.static_resources.clusters.filter(({ name }) => name !== "keys");
   assert.equal(services.length, 3);
   for (const { name, transport_socket } of services) {
-    assert.deepEqual(findAll(transport_socket, "filename"), [
-      "/certificates/gateway.crt",
-      "/certificates/gateway.key",
-      "/certificates/ca.crt",
-    ]);
+    assert.deepEqual(findAll(transport_socket, "path"), ["/run/services.json", "/run/services_ca.json"]);
     assert.deepEqual(findAll(transport_socket, "match_typed_subject_alt_names"), [
       [{ san_type: "URI", matcher: { exact: `spiffe://ledgermesh/${name}` } }],
     ]);
@@ -147,7 +143,8 @@ const TLS = {
   LEDGERMESH_GATEWAY_KEY_FILE: "/key.pem",
 };
 const listenersWith = (settings: Readonly<Record<string, string | undefined>>) =>
-  (JSON.parse(renderConfig(readConfig({ ...ENVIRONMENT, ...settings }))) as Rendered).static_resources.listeners;
+  (JSON.parse(renderConfig(readConfig({ ...ENVIRONMENT, ...settings }), "/run")) as Rendered).static_resources
+    .listeners;
 
 test("there is a listener for plain HTTP on loopback, one for TLS, or both, and in production only TLS", () => {
   const addressesOf = (settings: Readonly<Record<string, string | undefined>>) =>

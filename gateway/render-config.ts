@@ -1,9 +1,11 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { renderBootstrap } from "#gateway/bootstrap.ts";
 import { type GatewayConfig, readConfig } from "#gateway/config.ts";
 import { type ClusterName, readContract } from "#gateway/contract.ts";
 import { referenceFiles } from "#gateway/reference-page.ts";
+import { secretFiles } from "#gateway/secrets.ts";
 
 /** The services that are reachable from outside. A service that is not named here does not exist for the gateway. */
 export const SERVICES: Readonly<Record<string, ClusterName>> = {
@@ -12,8 +14,11 @@ export const SERVICES: Readonly<Record<string, ClusterName>> = {
   "ledgermesh.identity.v1.IdentityService": "identity",
 };
 
-/** The configuration of Envoy as JSON, from the generated descriptor set and the Lua files beside this one. */
-export function renderConfig(config: GatewayConfig): string {
+/**
+ * The configuration of Envoy as JSON, from the generated descriptor set and the Lua files beside this one. The files of
+ * secrets.ts are to lie in the folder.
+ */
+export function renderConfig(config: GatewayConfig, secretsFolder: string): string {
   const read = (path: string) => readFileSync(new URL(path, import.meta.url));
   const descriptorSet = read("../generated/descriptors.binpb");
   const lua = {
@@ -24,7 +29,7 @@ export function renderConfig(config: GatewayConfig): string {
   };
   const { referenceScriptFile: script } = config;
   const reference = script === undefined ? [] : referenceFiles(script, read("openapi.json").toString());
-  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), lua, reference);
+  const bootstrap = renderBootstrap(config, readContract(descriptorSet, SERVICES), lua, reference, secretsFolder);
   return JSON.stringify(bootstrap, undefined, 1);
 }
 
@@ -32,7 +37,12 @@ export function renderConfig(config: GatewayConfig): string {
 if (import.meta.main) {
   const { out } = parseArgs({ options: { out: { type: "string" } } }).values;
   if (out === undefined) throw new Error("--out FILE is missing");
-  // Whole or not at all.
-  writeFileSync(`${out}.new`, renderConfig(readConfig()));
-  renameSync(`${out}.new`, out);
+  const config = readConfig();
+  const folder = dirname(resolve(out));
+  for (const [name, text] of [...secretFiles(config), [basename(out), renderConfig(config, folder)] as const]) {
+    const file = join(folder, name);
+    // Whole or not at all.
+    writeFileSync(`${file}.new`, text);
+    renameSync(`${file}.new`, file);
+  }
 }

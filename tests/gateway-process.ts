@@ -8,6 +8,7 @@ import type { ServiceDefinition } from "@grpc/grpc-js";
 import type { GatewayConfig } from "#gateway/config.ts";
 import type { RateLimits } from "#gateway/rate-limits.ts";
 import { renderConfig } from "#gateway/render-config.ts";
+import { secretFiles } from "#gateway/secrets.ts";
 import { envoyCommand, referenceScript } from "#infra/local/paths.mjs";
 import { tlsFiles } from "#infra/local/tls-files.ts";
 import { startGrpcServer, type UnaryMethod, unary } from "#lib/grpc-server.ts";
@@ -70,7 +71,7 @@ export async function startGateway(
 
   const folder = mkdtempSync(join(tmpdir(), "ledgermesh-gateway-"));
   const keysPort = await freePort();
-  const config = renderConfig({
+  const config: GatewayConfig = {
     port: 0,
     tls: undefined,
     adminPort: 0,
@@ -85,9 +86,10 @@ export async function startGateway(
     upstreamTls: tlsFiles(stackName, "gateway"),
     referenceScriptFile: referenceScript,
     ...settings,
-  });
+  };
   const [configFile, adminFile] = [join(folder, "envoy.json"), join(folder, "admin-address")];
-  writeFileSync(configFile, adjust(config));
+  for (const [name, text] of secretFiles(config)) writeFileSync(join(folder, name), text);
+  writeFileSync(configFile, adjust(renderConfig(config, folder)));
   const options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];
   const envoy = spawn(envoyCommand(), ["-c", configFile, "--admin-address-path", adminFile, ...options], {
     stdio: ["ignore", "ignore", "inherit"],

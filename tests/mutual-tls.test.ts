@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
+import { copyFileSync, readFileSync, renameSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { after, test } from "node:test";
 import { connect } from "node:tls";
@@ -11,12 +11,12 @@ import { call, openClient } from "#lib/grpc-client.ts";
 import { startGrpcServer, unary } from "#lib/grpc-server.ts";
 import { createLogger } from "#lib/log.ts";
 import { nameOfPeer } from "#lib/peer-name.ts";
-import { openTls } from "#lib/tls.ts";
+import { openTls, type TlsFiles } from "#lib/tls.ts";
 import { Account, LedgerServiceClient, LedgerServiceService } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import { makeCertificates } from "#tests/certificates.ts";
 import { startGateway } from "#tests/gateway-process.ts";
 import { errorOf, rest } from "#tests/rest.ts";
-import { newOwner, stack, stackName } from "#tests/stack.ts";
+import { eventually, newOwner, stack, stackName } from "#tests/stack.ts";
 
 /** The processes of the stack as they run, and Envoy, against whoever is not who they should be. */
 
@@ -128,3 +128,41 @@ test("a gateway with a stranger's certificate reaches no service", async () => {
     gateway.stop();
   }
 });
+
+test("a gateway takes certificates that are replaced, towards services and clients, without a restart", async () => {
+  const foreign = await makeCertificates();
+  const own = await makeCertificates();
+  const files = own.files("gateway");
+  const gateway = await startGateway(undefined, undefined, {
+    upstreamTls: files,
+    tls: { address: { host: "127.0.0.1", port: 0 }, ...foreign.files("reporting") },
+  });
+  try {
+    const ask = async () => (await rest(`${gateway.url}/v1/ledger/accounts/acct_1`)).status;
+    assert.notEqual(await ask(), 200);
+    replace(tlsFiles(stackName, "gateway"), files);
+    await eventually(async () => (await ask()) === 200, "the new certificate and CA are used");
+
+    const port = Number(new URL(gateway.tlsUrl).port);
+    const shown = async () => {
+      const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false });
+      await new Promise((resolve) => socket.once("secureConnect", resolve));
+      const certificate = socket.getPeerX509Certificate();
+      socket.destroy();
+      return nameOfPeer(certificate?.subjectAltName);
+    };
+    assert.equal(await shown(), "reporting");
+    replace(foreign.files("identity"), foreign.files("reporting"));
+    await eventually(async () => (await shown()) === "identity", "clients are shown the new certificate");
+  } finally {
+    gateway.stop();
+  }
+});
+
+/** As a renewal does: each file whole or not at all. */
+function replace(from: TlsFiles, to: TlsFiles): void {
+  for (const name of ["caFile", "keyFile", "certificateFile"] as const) {
+    copyFileSync(from[name], `${to[name]}.new`);
+    renameSync(`${to[name]}.new`, to[name]);
+  }
+}
