@@ -30,12 +30,11 @@ export async function accessToken(): Promise<string> {
 
 /** The certificate that the commands call with. Throws a Problem when there is none. */
 export function openCertificate(): Tls {
-  const files = tlsSettings() ?? tlsFiles("dev", "console");
   try {
-    return openTls(files);
+    return openTls(tlsSettings() ?? tlsFiles("dev", "console"));
   } catch (error) {
     throw new Problem(
-      `The certificate ${files.certificateFile} cannot be used: ${error instanceof Error ? error.message : error}. ` +
+      `The certificate to call with cannot be used: ${error instanceof Error ? error.message : error}. ` +
         "Mend it: make start (or name another: LEDGERMESH_TLS_CA_FILE, LEDGERMESH_TLS_CERTIFICATE_FILE, LEDGERMESH_TLS_KEY_FILE)",
     );
   }

@@ -3,7 +3,11 @@ import { X509Certificate } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { getOption } from "@bufbuild/protobuf";
 import { ensureCertificates } from "#infra/local/certificates.ts";
+import { processNames } from "#infra/local/tls-files.ts";
+import { contract } from "#lib/contract.ts";
+import type { PeerRule } from "#proto/ledgermesh/options/v1/callers.ts";
 import { makeCertificates } from "#tests/certificates.ts";
 
 const DAY_MS = 86_400_000;
@@ -17,8 +21,7 @@ test("each process has a certificate of the stack's CA, in its name, for this ma
   assert.ok(ca.ca);
   assert.ok(ca.verify(ca.publicKey));
   assert.equal(ca.keyUsage, undefined);
-  const names = ["gateway", "ledger", "reporting", "identity", "relay", "projector", "console"] as const;
-  for (const name of names) {
+  for (const name of processNames) {
     const certificate = read(files(name).certificateFile);
     assert.ok(certificate.checkIssued(ca) && certificate.verify(ca.publicKey), name);
     assert.equal(certificate.ca, false);
@@ -29,17 +32,28 @@ test("each process has a certificate of the stack's CA, in its name, for this ma
     assert.ok(days > 89 && days <= 90, `${name} is good for ${days} days`);
     assert.ok(certificate.validFromDate.getTime() < Date.now());
   }
-  const serials = [ca, ...names.map((name) => read(files(name).certificateFile))].map(
+  const serials = [ca, ...processNames.map((name) => read(files(name).certificateFile))].map(
     ({ serialNumber }) => serialNumber,
   );
-  assert.equal(new Set(serials).size, names.length + 1);
+  assert.equal(new Set(serials).size, processNames.length + 1);
+});
+
+test("every service, and every process that the contract names as a peer, is in the list of those that get one", () => {
+  const peers = contract().getExtension("ledgermesh.options.v1.peers");
+  assert.ok(peers);
+  const services = [...contract().files].flatMap((file) => file.services);
+  const named = services.flatMap((service) => (getOption(service, peers) as PeerRule).names);
+  assert.ok(named.length > 0);
+  const list: readonly string[] = processNames;
+  for (const name of [...named, ...readdirSync("services")])
+    assert.ok(list.includes(name), `${name} gets no certificate`);
 });
 
 test("nobody else may read them", async () => {
   const { folder } = await makeCertificates();
   assert.equal(statSync(folder).mode & 0o777, 0o700);
   const files = readdirSync(folder);
-  assert.equal(files.length, 16);
+  assert.equal(files.length, 2 * (processNames.length + 1));
   for (const file of files) assert.equal(statSync(join(folder, file)).mode & 0o777, 0o600, file);
 });
 

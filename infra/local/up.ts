@@ -26,6 +26,8 @@ const MEMORY_MIN_BYTES_OTHERS = 1792 * MIB;
 const DISK_MIN_BYTES_PER_SHARD = 256 * MIB;
 const DISK_MIN_BYTES_OTHERS = 512 * MIB;
 
+const RENEWAL_INTERVAL_MS = 86_400_000;
+
 export interface UpOptions {
   readonly without: readonly PartName[];
   readonly fresh: boolean;
@@ -62,6 +64,7 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
 
     const supervisor = createSupervisor(stack, parts, options.say);
     const rotation = rotateLogs(stack);
+    const renewal = setInterval(() => void renewCertificates(stack, options.say), RENEWAL_INTERVAL_MS);
     let ready = false;
     try {
       options.say(`Starting the stack ${stack}.`);
@@ -76,11 +79,21 @@ export async function up(stack: StackName, options: UpOptions): Promise<void> {
     } finally {
       await supervisor.stop();
       clearInterval(rotation);
+      clearInterval(renewal);
     }
     if (!ready) throw new Problem("The start was interrupted: everything is stopped again.");
     options.say(`The stack ${stack} is stopped.`);
   } finally {
     releaseLock(lockFile(stack));
+  }
+}
+
+/** A stack may run for longer than its certificates last; every process reads them again by itself. */
+async function renewCertificates(stack: StackName, say: (line: string) => void): Promise<void> {
+  try {
+    await ensureCertificates(certificatesFolder(stack));
+  } catch (error) {
+    say(`The certificates could not be renewed: ${error instanceof Error ? error.message : error}`);
   }
 }
 
