@@ -11,6 +11,7 @@ import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import { revokeSessionsOf } from "#services/identity/revoke-sessions.ts";
 import { selfOf } from "#services/identity/self.ts";
+import { tellOfEndedSessions, tellOfUser } from "#services/identity/tell.ts";
 
 const METHOD = "change_password";
 
@@ -41,9 +42,11 @@ export async function changePassword(ctx: Context, request: ChangePasswordReques
     );
     // Somebody else has changed it meanwhile.
     if (rowCount === 0) throw refusals.passwordWrong();
-    await revokeSessionsOf(db, "PASSWORD_CHANGED", self.userUuid, self.sessionUuid);
+    const ended = await revokeSessionsOf(db, "PASSWORD_CHANGED", self.userUuid, self.sessionUuid);
     await db.query("delete from identity.login_challenges where user_id = $1", [self.userUuid]);
     await queueEmail(ctx, db, self, emails.passwordChanged(user.email));
+    await tellOfUser(db, self.userUuid, { type: "user_updated", changedFields: ["password"] });
+    await tellOfEndedSessions(db, ended);
     return true;
   });
   if (changed) ctx.emailWake.notify();

@@ -14,6 +14,7 @@ import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import { revokeSessionsOf } from "#services/identity/revoke-sessions.ts";
 import { selfOf } from "#services/identity/self.ts";
+import { tellOfEndedSessions, tellOfUser } from "#services/identity/tell.ts";
 
 const METHOD = "close_user";
 
@@ -52,11 +53,14 @@ export async function closeUser(ctx: Context, request: CloseUserRequest, call: C
       [self.userUuid],
     );
     if (rowCount !== 0) throw refusals.emailChangeUnderWay();
-    await revokeSessionsOf(db, "USER_CLOSED", self.userUuid);
+    const ended = await revokeSessionsOf(db, "USER_CLOSED", self.userUuid);
     await eraseUser(db, self.userUuid);
     // The last one: its row goes when it was sent.
     await queueEmail(ctx, db, self, emails.closed(user.email));
-    return releaseLater(ctx, db, self, { emailKey: user.email_key, changeUuid: user.directory_change_id });
+    const later = await releaseLater(ctx, db, self, { emailKey: user.email_key, changeUuid: user.directory_change_id });
+    await tellOfUser(db, self.userUuid, { type: "user_closed" });
+    await tellOfEndedSessions(db, ended);
+    return later;
   });
   if (release === undefined) call.markReplayed();
   else {

@@ -16,6 +16,7 @@ import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import type { Shard } from "#services/identity/shard.ts";
 import { takeAttempt } from "#services/identity/take-attempt.ts";
+import { tellOfUser } from "#services/identity/tell.ts";
 
 const METHOD = "create_user";
 
@@ -124,8 +125,8 @@ async function insertUser(
   shard: Shard,
   user: SignUpCommand & ParsedUser & { userUuid: string; emailKey: Buffer; passwordHash: string },
 ): Promise<InsertOutcome> {
-  const { rows } = await shard.transact((db) =>
-    db.query<InsertOutcome>(
+  return shard.transact(async (db) => {
+    const { rows } = await db.query<InsertOutcome>(
       "select * from identity.create_user($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
       [
         user.userUuid,
@@ -143,7 +144,9 @@ async function insertUser(
         user.key,
         user.fingerprint,
       ],
-    ),
-  );
-  return rows[0] as InsertOutcome;
+    );
+    const outcome = rows[0] as InsertOutcome;
+    if (outcome.outcome === "created") await tellOfUser(db, user.userUuid, { type: "user_created" });
+    return outcome;
+  });
 }

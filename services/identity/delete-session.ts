@@ -7,6 +7,7 @@ import { refusals } from "#services/identity/refusals.ts";
 import { revokeSession } from "#services/identity/revoke-sessions.ts";
 import { selfOf } from "#services/identity/self.ts";
 import { SESSION_COLUMNS, type SessionRow, toSession } from "#services/identity/session.ts";
+import { tellOfEndedSessions } from "#services/identity/tell.ts";
 
 export async function deleteSession(ctx: Context, { sessionId }: DeleteSessionRequest, call: Call): Promise<Session> {
   const self = selfOf(call);
@@ -18,11 +19,12 @@ export async function deleteSession(ctx: Context, { sessionId }: DeleteSessionRe
     const ids = [session.uuid, self.userUuid];
     const { rowCount } = await db.query(`select from identity.sessions where ${isTheirs} for update`, ids);
     if (rowCount === 0) return undefined;
-    await revokeSession(db, "SIGNED_OUT", session.uuid);
+    const ended = await revokeSession(db, "SIGNED_OUT", session.uuid);
     const { rows } = await db.query<SessionRow>(
       `select ${SESSION_COLUMNS} from identity.sessions where ${isTheirs}`,
       ids,
     );
+    await tellOfEndedSessions(db, ended);
     return rows[0];
   });
   if (row === undefined) throw refusals.sessionNotFound(sessionId);

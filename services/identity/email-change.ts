@@ -5,6 +5,7 @@ import { freeAddress, releaseLater } from "#services/identity/directory-release.
 import { bucketOfEmailKey } from "#services/identity/email-address.ts";
 import { writeEmailToken } from "#services/identity/email-token.ts";
 import { emails, queueEmail } from "#services/identity/outgoing-email.ts";
+import { tellOfUser } from "#services/identity/tell.ts";
 
 /**
  * A change of e-mail touches two shards: the user's, where the change has its row, and the one of the new address, where the
@@ -221,7 +222,9 @@ async function switchUser(ctx: Context, change: EmailChange): Promise<void> {
       [change.user_id, change.new_email, change.new_email_key, change.change_id],
     );
     await queueEmail(ctx, db, self, emails.addressChanged(user.email));
-    return releaseLater(ctx, db, self, { emailKey: user.email_key, changeUuid: user.directory_change_id });
+    const later = await releaseLater(ctx, db, self, { emailKey: user.email_key, changeUuid: user.directory_change_id });
+    await tellOfUser(db, change.user_id, { type: "user_updated", changedFields: ["email"] });
+    return later;
   });
   if (former === undefined) return;
   ctx.emailWake.notify();

@@ -8,6 +8,7 @@ import { bucketOfEmailKey, normalizeEmail } from "#services/identity/email-addre
 import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import { revokeSessionsOf } from "#services/identity/revoke-sessions.ts";
+import { tellOfEndedSessions, tellOfUser } from "#services/identity/tell.ts";
 
 /** The process of who sits at the machine. Other services may call identity, and none of them makes operators. */
 const CONSOLE = "console";
@@ -51,7 +52,9 @@ export async function grantRole(ctx: Context, request: GrantRoleRequest, call: C
       [self.userUuid, role],
     );
     // Their tokens name the former role.
-    await revokeSessionsOf(db, "ROLE_CHANGED", self.userUuid);
+    const ended = await revokeSessionsOf(db, "ROLE_CHANGED", self.userUuid);
+    await tellOfUser(db, self.userUuid, { type: "user_updated", changedFields: ["role"] });
+    await tellOfEndedSessions(db, ended);
   });
   return readUser(ctx, self);
 }

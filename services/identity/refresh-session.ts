@@ -14,6 +14,7 @@ import {
 import { refusals } from "#services/identity/refusals.ts";
 import { revokeSession } from "#services/identity/revoke-sessions.ts";
 import { type Session, sessionTokens } from "#services/identity/session-tokens.ts";
+import { tellOfEndedSessions } from "#services/identity/tell.ts";
 
 /**
  * A session's refresh token, number n, is in one of these states, decided under the lock of the session's row:
@@ -36,7 +37,7 @@ export async function refreshSession(ctx: Context, request: RefreshSessionReques
     const row = await lockSession(db, sessionUuid);
     const state = row === undefined ? "OVER" : stateOf(row, token, next);
     if (state === "CURRENT") await replaceToken(db, sessionUuid, next);
-    if (state === "REUSED") await revokeSession(db, "REFRESH_TOKEN_REUSED", sessionUuid);
+    if (state === "REUSED") await tellOfEndedSessions(db, await revokeSession(db, "REFRESH_TOKEN_REUSED", sessionUuid));
     return { state, row };
   });
   const { state, row } = outcome;

@@ -8,6 +8,7 @@ import { checkCountry, checkName, checkPhone, checkSettings } from "#services/id
 import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import { selfOf } from "#services/identity/self.ts";
+import { tellOfUser } from "#services/identity/tell.ts";
 
 const METHOD = "update_user";
 
@@ -25,6 +26,8 @@ export async function updateUser(ctx: Context, request: UpdateUserRequest, call:
       [self.userUuid, name, phone, country, settings === undefined ? undefined : JSON.stringify(settings)],
     );
     if (rowCount === 0) throw refusals.userNotFound();
+    const given = Object.entries({ name, phone, country, settings }).filter(([, value]) => value !== undefined);
+    await tellOfUser(db, self.userUuid, { type: "user_updated", changedFields: given.map(([field]) => field) });
     return true;
   });
   if (!changed) call.markReplayed();
