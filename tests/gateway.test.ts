@@ -38,6 +38,22 @@ const standIn: StandIn = async ({ method, request }) => {
   }
 };
 
+/** Other RPCs, gRPC's own services, and what Envoy's admin and the services answer on other ports. */
+const NOT_FOR_STRANGERS = [
+  "/ledgermesh.identity.v1.IdentityService/ListRevokedSessions",
+  "/ledgermesh.identity.v1.IdentityService/GetJwks",
+  "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+  "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+  "/grpc.health.v1.Health/Check",
+  "/metrics",
+  "/healthz",
+  "/stats",
+  "/config_dump",
+  "/server_info",
+  "/quitquitquit",
+  "/v1/admin",
+];
+
 const send = (memo: string, to = gateway) => rest(to.url + TRANSFERS, { body: JSON.stringify({ memo }) });
 const get = (path: string, headers: Record<string, string> = {}) => rest(gateway.url + path, { headers });
 
@@ -54,7 +70,7 @@ test("the gateway of the stack answers as itself, and only what it was told to",
   assert.equal(status, 404);
   assert.equal(headers.get("server"), "ledgermesh");
   assert.match(headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
-  for (const path of ["/ledgermesh.ledger.v1.LedgerService/GetAccount", "/metrics", "/stats", "/v1/admin"]) {
+  for (const path of ["/ledgermesh.ledger.v1.LedgerService/GetAccount", ...NOT_FOR_STRANGERS]) {
     const error = errorOf(await rest(restUrl + path, { body: "{}" }));
     assert.deepEqual([error.status, error.code, error.reason], [404, NOT_FOUND, "ROUTE_NOT_FOUND"]);
   }

@@ -151,7 +151,7 @@ export function gatewayEnvironment(stack: StackName): Record<string, string> {
     LEDGERMESH_REPORTING_ADDRESS: `${HOST}:${ports.reporting}`,
     LEDGERMESH_IDENTITY_ADDRESS: `${HOST}:${ports.identity}`,
     // On one machine every client has the same address: benches and tests are not held up, a flood of sign-ins is.
-    LEDGERMESH_GATEWAY_SIGN_IN_LIMIT: "200/10",
+    LEDGERMESH_GATEWAY_SIGN_IN_LIMIT: "100/20",
     LEDGERMESH_GATEWAY_COMMAND_LIMIT: "100000/10",
     LEDGERMESH_GATEWAY_QUERY_LIMIT: "100000/10",
     ...tlsEnvironment(own),
