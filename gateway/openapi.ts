@@ -167,7 +167,7 @@ function operation(
         [
           ...COMMON_STATUSES,
           ...(isOpen ? [] : [401, 403]),
-          ...(namesResource(method.input, ruleOf) ? [404] : []),
+          ...(fromPath.length > 0 || namesResource(method.input, ruleOf) ? [404] : []),
           ...(takesKey ? [409] : []),
           ...(route.hasBody ? [413, 415] : []),
         ].sort((a, b) => a - b),

@@ -10,6 +10,7 @@ import {
   sampleOf,
 } from "#tests/openapi-requests.ts";
 import { errorOf, type RestAnswer, rest } from "#tests/rest.ts";
+import { signIn, signUp } from "#tests/users.ts";
 
 /**
  * The limits that the contract tells clients (gateway/openapi.json, from the options of its fields) are those of the services, which
@@ -26,8 +27,13 @@ interface Case {
 
 type Put = (value: unknown) => Parts;
 
-/** Fields of a message that two calls have in common, which this one of them does not take. */
-const OF_ANOTHER_CALL = ["BatchCreateAccounts accounts[0].idempotency_key", "CreateTransfer group"];
+/** Fields that a request takes only beside others, which the made-up ones do not have. */
+const TAKEN_BESIDE_OTHERS = [
+  "BatchCreateAccounts accounts[0].idempotency_key",
+  "CreateTransfer group",
+  "CreateFundingSource expiry_month",
+  "CreateFundingSource expiry_year",
+];
 const longest = (length: number) => "é".repeat(length);
 const [BELOW_INT32, ABOVE_INT32] = [-(2 ** 31) - 1, 2 ** 31];
 
@@ -126,7 +132,7 @@ function casesOfOperation({ id, body, parameters }: Operation): Case[] {
   return [...ofQuery, ...ofBody].filter(({ field }) => {
     // What is wrong with one transfer of a batch is that one's result; the message is that of CreateTransfer.
     if (id === "BatchCreateTransfers") return field === "transfers";
-    return !OF_ANOTHER_CALL.includes(`${id} ${field}`);
+    return !TAKEN_BESIDE_OTHERS.includes(`${id} ${field}`);
   });
 }
 
@@ -140,16 +146,27 @@ function refusesField(answer: RestAnswer, field: string): boolean {
   );
 }
 
+/** Whom an operation admits: a user has a password that no request of these tests has. */
+async function tokenFor({ roles }: Operation): Promise<string | undefined> {
+  if (roles.includes("SERVICE")) return undefined;
+  const password = "another sound password";
+  user ??= signUp({ password }).then((signedUp) => signIn(signedUp, password));
+  return (await user).accessToken;
+}
+
+let user: ReturnType<typeof signIn> | undefined;
+
 for (const operation of operations) {
   const cases = casesOfOperation(operation);
   if (cases.length === 0) continue;
   test(`the limits of ${operation.id} are those of its service`, async () => {
+    const token = await tokenFor(operation);
     for (const { field, what, fits, parts } of cases) {
       const { url, request } = requestOf(operation, parts);
       // The key of the header would not be that of the field.
       const { "Idempotency-Key": _, ...others } = request.headers;
       const headers = field === "idempotency_key" ? others : request.headers;
-      const answer = await rest(url, { ...request, headers });
+      const answer = await rest(url, { ...request, headers, ...(token !== undefined && { token }) });
       assert.ok(answer.status < 500, `${field}, ${what}: ${answer.text}`);
       const exact = fits
         ? answer.status === 400 && errorOf(answer).fields.includes(field)

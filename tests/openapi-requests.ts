@@ -119,6 +119,9 @@ const SAMPLES: Readonly<Record<string, () => unknown>> = {
   rate: () => "22.5",
   as_of: () => new Date().toISOString(),
   password: () => "a sound password",
+  current_password: () => "a sound password",
+  new_password: () => "another sound one",
+  new_email: newEmail,
 };
 
 /** A value that the schema takes, of a field of this name. */
