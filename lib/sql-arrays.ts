@@ -13,6 +13,14 @@ export function textArray(values: readonly (string | null)[]): string {
   return `{${values.map((value) => (value === null ? "NULL" : quote(value))).join(",")}}`;
 }
 
+/**
+ * Of JSON, not as an array but joined, for `string_to_array($1, E'\\x1f', '')`: quoting JSON for an array escapes every quote of
+ * it, and Postgres takes each back. JSON holds no control character. Null stands for SQL null.
+ */
+export function joinedJson(values: readonly (string | null)[]): string {
+  return values.join("\x1f");
+}
+
 /** Of bytes. */
 export function bytesArray(values: readonly Buffer[]): string {
   return `{${values.map((value) => `"\\\\x${value.toString("hex")}"`).join(",")}}`;

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
 import { Refusal } from "#lib/refusal.ts";
-import { plainArray, textArray } from "#lib/sql-arrays.ts";
+import { bytesArray, plainArray, textArray } from "#lib/sql-arrays.ts";
 import type { CommandKey } from "#services/ledger/command.ts";
 
 /** Idempotency keys as rows of `ledger.idempotency_keys`, and refusals as they are remembered there. */
@@ -28,6 +28,15 @@ export function keyColumns(keys: readonly CommandKey[]): string[] {
     textArray(keys.map(({ caller }) => caller)),
     textArray(keys.map(({ method }) => method)),
     textArray(keys.map(({ key }) => key)),
+  ];
+}
+
+/** The columns of keys that are to be taken. */
+export function claimColumns(keys: readonly CommandKey[]): string[] {
+  return [
+    ...keyColumns(keys),
+    bytesArray(keys.map(({ fingerprint }) => fingerprint)),
+    plainArray(keys.map(({ resourceUuid }) => resourceUuid)),
   ];
 }
 

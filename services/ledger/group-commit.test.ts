@@ -4,22 +4,31 @@ import { groupCommit, type LaneName } from "#services/ledger/group-commit.ts";
 
 interface Written {
   readonly batches: string[][];
-  /** Lets the batch under way end. */
+  /** Lets the batch that has been under way for longest end. */
   release(): void;
 }
 
 function recorder(
-  options: { maxBatch?: number; maxWeight?: number; maxQueued?: number; hold?: boolean; fail?: boolean } = {},
+  options: {
+    writers?: number;
+    minOverlap?: number;
+    maxBatch?: number;
+    maxWeight?: number;
+    maxQueued?: number;
+    hold?: boolean;
+    fail?: boolean;
+  } = {},
 ) {
   const batches: string[][] = [];
-  let release = () => {};
+  const held: (() => void)[] = [];
   const commit = groupCommit<string, string>({
-    write: async (batch) => {
+    writers: Array.from({ length: options.writers ?? 1 }, () => async (batch: readonly string[]) => {
       batches.push([...batch]);
-      if (options.hold === true) await new Promise<void>((resolve) => (release = resolve));
+      if (options.hold === true) await new Promise<void>((resolve) => held.push(resolve));
       if (options.fail === true) throw new Error("the database is gone");
       return batch.map((command) => `done ${command}`);
-    },
+    }),
+    minOverlap: options.minOverlap ?? 0,
     keysOf: (command) => {
       const [key = "", ...more] = (command.split("#")[0] as string).split("+");
       return more.length === 0 ? key : [key, ...more];
@@ -33,7 +42,7 @@ function recorder(
     unknown: (command) => `unknown ${command}`,
     full: (waiting) => new Error(`full: ${waiting}`),
   });
-  const written: Written = { batches, release: () => release() };
+  const written: Written = { batches, release: () => held.shift()?.() };
   return { commit, written };
 }
 
@@ -41,16 +50,17 @@ const one: LaneName = { name: "one", ordered: false };
 const batch: LaneName = { name: "batch", ordered: true };
 const caller: LaneName = { name: "caller", ordered: false };
 const later = () => performance.now() + 60_000;
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("commands that arrive while a batch is written form the next batch", async () => {
   const { commit, written } = recorder({ hold: true });
   const first = commit.submit("a", one, later());
-  await new Promise((resolve) => setImmediate(resolve));
-  await new Promise((resolve) => setImmediate(resolve));
+  await nextTurn();
+  await nextTurn();
   const others = ["b", "c", "d"].map((command) => commit.submit(command, one, later()));
   written.release();
   assert.equal(await first, "done a");
-  await new Promise((resolve) => setImmediate(resolve));
+  await nextTurn();
   written.release();
   assert.deepEqual(await Promise.all(others), ["done b", "done c", "done d"]);
   assert.deepEqual(written.batches, [["a"], ["b", "c", "d"]]);
@@ -157,4 +167,54 @@ test("when one command of an ordered lane is not made, those behind it are not m
   assert.deepEqual(single, ["done a2", "done broken2", "done c2", "done d2"]);
   assert.ok(!written.batches.flat().includes("c#1"));
   assert.equal(commit.waiting(), 0);
+});
+
+test("while a batch is under way another one begins when enough commands wait for it", async () => {
+  const { commit, written } = recorder({ writers: 2, minOverlap: 3, hold: true });
+  const first = commit.submit("a", one, later());
+  await nextTurn();
+  const others = ["b", "c"].map((command) => commit.submit(command, one, later()));
+  await nextTurn();
+  assert.deepEqual(written.batches, [["a"]]);
+  others.push(commit.submit("d", one, later()));
+  await nextTurn();
+  assert.deepEqual(written.batches, [["a"], ["b", "c", "d"]]);
+  // No third writer.
+  others.push(...["e", "f", "g"].map((command) => commit.submit(command, one, later())));
+  await nextTurn();
+  assert.equal(written.batches.length, 2);
+  written.release();
+  assert.equal(await first, "done a");
+  assert.deepEqual(written.batches[2], ["e", "f", "g"]);
+  written.release();
+  written.release();
+  await Promise.all(others);
+  await commit.drained();
+});
+
+test("a key is in one batch under way at a time, and an ordered lane as well", async () => {
+  const { commit, written } = recorder({ writers: 2, hold: true, maxBatch: 2 });
+  const commands = ["k#1", "x", "y", "z"].map((command) => commit.submit(command, batch, later()));
+  const others = ["k#2", "single"].map((command) => commit.submit(command, caller, later()));
+  await nextTurn();
+  // The lanes take turns; what waits for the first batch is left where it is.
+  assert.deepEqual(written.batches, [["k#1", "x"], ["single"]]);
+  written.release();
+  await commands[1];
+  await nextTurn();
+  assert.deepEqual(written.batches.slice(2), [["y", "z"]]);
+  written.release();
+  await others[1];
+  await nextTurn();
+  assert.deepEqual(written.batches.slice(3), [["k#2"]]);
+  written.release();
+  written.release();
+  assert.deepEqual(await Promise.all([...commands, ...others]), [
+    "done k#1",
+    "done x",
+    "done y",
+    "done z",
+    "done k#2",
+    "done single",
+  ]);
 });

@@ -2,19 +2,28 @@
  * Group commit: commands for one shard that arrive while a batch is being written form the next batch.
  *
  * No timer: an idle shard writes a single command at once. Bounded: beyond `maxQueued` a command is refused. Fair: lanes (the
- * single calls of a caller, or one batch call) take turns. An idempotency key appears once in a batch: its twin waits
- * for the next batch and finds the first answered. A command may have several keys.
+ * single calls of a caller, or one batch call) take turns. An idempotency key is in one batch under way at a time: its twin
+ * waits for the end of that batch and finds the first answered. A command may have several keys.
  *
- * A batch call's lane is ordered: its commands are made in their order, and when one is not made for no fault of its own
- * (the shard was away), those behind it are not made either, so that repeating the call meets the same order again.
+ * A shard has several writers, so that Postgres writes one batch while another is evaluated here; the locks of Postgres keep
+ * the batches apart. A second batch begins only when so much waits that it is worth its round trips.
+ *
+ * A batch call's lane is ordered: its commands are made in their order, one batch at a time, and when one is not made for no
+ * fault of its own (the shard was away), those behind it are not made either, so that repeating the call meets the same order
+ * again.
  *
  * A command:  queued -> writing -> answered
  *             queued -> answered     refused, its lane broke or its time was over: nothing has happened
  *             writing -> answered    with its outcome, or "unknown" when its time was over
  */
 export interface GroupCommitOptions<Command, Outcome> {
-  /** Writes a batch; one outcome per command, in order. A rejection is the answer to every command of the batch. */
-  readonly write: (batch: readonly Command[]) => Promise<readonly Outcome[]>;
+  /**
+   * Each writes a batch at a time, beside the others; one outcome per command, in order. A rejection is the answer to every
+   * command of the batch.
+   */
+  readonly writers: readonly ((batch: readonly Command[]) => Promise<readonly Outcome[]>)[];
+  /** While a batch is under way another one begins only when so many commands wait. */
+  readonly minOverlap: number;
   /** What must not appear twice in a batch: one for most commands. */
   readonly keysOf: (command: Command) => string | readonly string[];
   /** How much of a batch a command takes, 1 or more. */
@@ -67,12 +76,10 @@ interface Lane<Command, Outcome> {
   next: number;
 }
 
-/** A batch while it is put together. */
-interface OpenBatch<Command, Outcome> {
+/** A batch: the keys of its commands, and how much it weighs. */
+interface Batch<Command, Outcome> {
   readonly tickets: Ticket<Command, Outcome>[];
-  readonly keys: Set<string>;
-  /** Twins of what is in the batch, from lanes whose order does not matter. */
-  readonly twins: Ticket<Command, Outcome>[];
+  readonly keys: string[];
   weight: number;
 }
 
@@ -82,37 +89,52 @@ export function groupCommit<Command, Outcome>(
   /** Lanes take turns in the order of the map; a lane that gave moves to the end. */
   const lanes = new Map<string, Lane<Command, Outcome>>();
   let waiting = 0;
-  let writing: readonly Ticket<Command, Outcome>[] = [];
-  let running = false;
+  const underWay = new Set<Batch<Command, Outcome>>();
+  const idleWriters = [...options.writers];
+  /** Of all batches under way. */
+  const keysUnderWay = new Set<string>();
+  const orderedLanesUnderWay = new Set<string>();
+  let deadlineTimer: NodeJS.Timeout | undefined;
+  let isScheduled = false;
   let drainWaiters: (() => void)[] = [];
 
-  function takeBatch(): readonly Ticket<Command, Outcome>[] {
+  function takeBatch(): Batch<Command, Outcome> {
     // A process that was stopped for long must not write what its callers have given up.
     refuseTheLate();
-    const batch: OpenBatch<Command, Outcome> = { tickets: [], keys: new Set(), twins: [], weight: 0 };
+    const batch: Batch<Command, Outcome> = { tickets: [], keys: [], weight: 0 };
+    const twins: Ticket<Command, Outcome>[] = [];
+    // Lanes that are at work in another batch wait for its end; those of this one go on giving.
+    const closed = new Set(orderedLanesUnderWay);
     let before: number;
     do {
       before = batch.tickets.length;
-      for (const [name, lane] of [...lanes]) takeTurn(name, lane, batch);
+      for (const [name, lane] of [...lanes]) if (!closed.has(name)) takeTurn(name, lane, batch, twins);
     } while (batch.tickets.length > before && hasRoom(batch));
-    for (const twin of batch.twins.toReversed()) putFirst(twin);
+    for (const twin of twins.toReversed()) putFirst(twin);
     waiting -= batch.tickets.length;
-    return batch.tickets;
+    return batch;
   }
 
-  function hasRoom({ tickets, weight }: OpenBatch<Command, Outcome>): boolean {
+  function hasRoom({ tickets, weight }: Batch<Command, Outcome>): boolean {
     return tickets.length < options.maxBatch && weight < options.maxWeight;
   }
 
-  function takeTurn(name: string, lane: Lane<Command, Outcome>, batch: OpenBatch<Command, Outcome>): void {
+  /** `twins`: of commands that are under way, from lanes whose order does not matter. */
+  function takeTurn(
+    name: string,
+    lane: Lane<Command, Outcome>,
+    batch: Batch<Command, Outcome>,
+    twins: Ticket<Command, Outcome>[],
+  ): void {
     const end = Math.min(lane.tickets.length, lane.next + LANE_QUANTUM);
     for (; lane.next < end && hasRoom(batch); lane.next += 1) {
       const ticket = lane.tickets[lane.next] as Ticket<Command, Outcome>;
-      if (!takeKeys(options.keysOf(ticket.command), batch.keys)) {
+      if (!takeKeys(options.keysOf(ticket.command), batch)) {
         if (ticket.lane.ordered) break;
-        batch.twins.push(ticket);
+        twins.push(ticket);
         continue;
       }
+      if (ticket.lane.ordered) orderedLanesUnderWay.add(name);
       batch.tickets.push(ticket);
       batch.weight += options.weightOf(ticket.command);
     }
@@ -124,15 +146,14 @@ export function groupCommit<Command, Outcome>(
     lane.next = 0;
   }
 
-  /** Adds the keys, unless one of them is there already; answers whether it did. */
-  function takeKeys(keys: string | readonly string[], taken: Set<string>): boolean {
-    if (typeof keys === "string") {
-      if (taken.has(keys)) return false;
-      taken.add(keys);
-      return true;
+  /** Takes the keys for the batch, unless one of them is under way; answers whether it did. */
+  function takeKeys(keys: string | readonly string[], batch: Batch<Command, Outcome>): boolean {
+    const all = typeof keys === "string" ? [keys] : keys;
+    if (all.some((key) => keysUnderWay.has(key))) return false;
+    for (const key of all) {
+      keysUnderWay.add(key);
+      batch.keys.push(key);
     }
-    if (keys.some((key) => taken.has(key))) return false;
-    for (const key of keys) taken.add(key);
     return true;
   }
 
@@ -147,7 +168,9 @@ export function groupCommit<Command, Outcome>(
     refuseTheLate();
     const now = performance.now();
     // A promise settles once: what the write says later is dropped.
-    for (const ticket of writing) if (ticket.deadlineMs <= now) ticket.resolve(options.unknown(ticket.command));
+    for (const { tickets } of underWay) {
+      for (const ticket of tickets) if (ticket.deadlineMs <= now) ticket.resolve(options.unknown(ticket.command));
+    }
   }
 
   function refuseTheLate(): void {
@@ -176,34 +199,46 @@ export function groupCommit<Command, Outcome>(
     for (const ticket of queued) answer(ticket);
   }
 
-  async function writeBatch(): Promise<void> {
+  type Write = (typeof options.writers)[number];
+
+  async function writeBatch(write: Write, batch: Batch<Command, Outcome>): Promise<void> {
+    const { tickets } = batch;
     try {
-      const outcomes = await options.write(writing.map(({ command }) => command));
-      for (const [index, ticket] of writing.entries()) {
+      const outcomes = await write(tickets.map(({ command }) => command));
+      for (const [index, ticket] of tickets.entries()) {
         const outcome = outcomes[index] as Outcome;
         ticket.resolve(outcome);
         if (options.breaksLane(outcome)) breakLane(ticket, ({ resolve }) => resolve(outcome));
       }
     } catch (error) {
-      for (const ticket of writing) {
+      for (const ticket of tickets) {
         ticket.reject(error);
         breakLane(ticket, ({ reject }) => reject(error));
       }
     }
-    writing = [];
+    underWay.delete(batch);
+    for (const key of batch.keys) keysUnderWay.delete(key);
+    for (const { lane } of tickets) if (lane.ordered) orderedLanesUnderWay.delete(lane.name);
+    idleWriters.push(write);
+    startBatches();
   }
 
-  async function run(): Promise<void> {
-    running = true;
-    const deadlineTimer = setInterval(answerTheLate, DEADLINE_CHECK_MS);
-    // What arrives in the same turn of the event loop belongs to the first batch.
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    while (waiting > 0) {
-      writing = takeBatch();
-      if (writing.length > 0) await writeBatch();
+  /** Gives idle writers what waits. */
+  function startBatches(): void {
+    isScheduled = false;
+    while (waiting > 0 && idleWriters.length > 0 && (underWay.size === 0 || waiting >= options.minOverlap)) {
+      const batch = takeBatch();
+      // Everything that waits has to wait for a batch under way.
+      if (batch.tickets.length === 0) break;
+      underWay.add(batch);
+      void writeBatch(idleWriters.pop() as Write, batch);
     }
-    running = false;
+    if (waiting > 0 || underWay.size > 0) {
+      deadlineTimer ??= setInterval(answerTheLate, DEADLINE_CHECK_MS);
+      return;
+    }
     clearInterval(deadlineTimer);
+    deadlineTimer = undefined;
     for (const resolve of drainWaiters) resolve();
     drainWaiters = [];
   }
@@ -217,10 +252,16 @@ export function groupCommit<Command, Outcome>(
         if (open === undefined) lanes.set(lane.name, { tickets: [ticket], next: 0 });
         else open.tickets.push(ticket);
         waiting += 1;
-        if (!running) void run();
+        if (isScheduled || idleWriters.length === 0 || (underWay.size > 0 && waiting < options.minOverlap)) return;
+        isScheduled = true;
+        // What arrives in the same turn of the event loop belongs to the same batch.
+        setImmediate(startBatches);
       });
     },
     waiting: () => waiting,
-    drained: () => (running ? new Promise((resolve) => drainWaiters.push(() => resolve())) : Promise.resolve()),
+    drained: () =>
+      waiting === 0 && underWay.size === 0
+        ? Promise.resolve()
+        : new Promise((resolve) => drainWaiters.push(() => resolve())),
   };
 }

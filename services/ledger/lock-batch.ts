@@ -1,9 +1,10 @@
 import type { Client } from "pg";
 import { bucketOfUuid, idToUuid, uuidToId } from "#lib/ids.ts";
-import { bytesArray, plainArray } from "#lib/sql-arrays.ts";
+import { plainArray } from "#lib/sql-arrays.ts";
+import { type AccountRow, toLockedAccount } from "#services/ledger/account-row.ts";
 import type { Batch, Decision } from "#services/ledger/batch.ts";
 import type { CommandKey, LedgerCommand, SingleCommand } from "#services/ledger/command.ts";
-import { keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
+import { claimColumns, keyColumns, keyText, type RefusalJson } from "#services/ledger/command-key.ts";
 import {
   type BalanceColumn,
   decodeTransfer,
@@ -37,7 +38,7 @@ import type { LockedAccount, PostedTransfer, TransferCommand } from "#services/l
 export interface LockedBatch {
   readonly batch: Batch;
   /** By the text of the key: those that were free. */
-  readonly claimed: ReadonlySet<string>;
+  readonly claimed: Pick<ReadonlySet<string>, "has">;
   /** By the text of the key: what became of the commands whose keys were not free. */
   readonly known: ReadonlyMap<string, KnownKey>;
 }
@@ -51,15 +52,42 @@ export interface KnownKey {
   readonly eventNumber: bigint | undefined;
 }
 
+/** The keys that commands take, in the order in which everybody takes them. */
+export function sortedKeys(commands: readonly SingleCommand[]): CommandKey[] {
+  return commands.flatMap(({ key }) => (key === undefined ? [] : [key])).sort((a, b) => (a.text < b.text ? -1 : 1));
+}
+
+/** The accounts that commands work with: ids by their UUIDs. */
+export function accountNames(commands: readonly SingleCommand[]): ReadonlyMap<string, string> {
+  const names = new Map<string, string>();
+  for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
+  return names;
+}
+
+/** A batch in which nothing has been decided yet. */
+export function emptyBatch(nowMs: number, accounts: readonly LockedAccount[]): Batch {
+  return {
+    nowMs,
+    accounts: new Map(accounts.map((account) => [account.id, account])),
+    decisions: new Map(),
+    holds: new Map(),
+    quotes: new Map(),
+    legs: new Map(),
+    rates: new Map(),
+    newRates: [],
+    refunds: new Map(),
+    originals: new Map(),
+    transfers: [],
+    entries: [],
+    events: [],
+  };
+}
+
 /** Begins a transaction and leaves it open, with the batch's keys taken and its rows locked. */
 export async function lockBatch(db: Client, batchCommands: readonly LedgerCommand[]): Promise<LockedBatch> {
   const commands = singleCommands(batchCommands);
-  const keys = commands
-    .flatMap(({ key }) => (key === undefined ? [] : [key]))
-    .sort((a, b) => (a.text < b.text ? -1 : 1));
-  const names = new Map<string, string>();
-  for (const { accounts } of commands) for (const { uuid, id } of accounts) names.set(uuid, id);
-
+  const keys = sortedKeys(commands);
+  const names = accountNames(commands);
   const needs = commands.map(needsOf).filter((need) => need !== NOTHING);
   const [, claimed, decisions, holds, originals, quotes, legs, rates, locked, refunds, clock] = await Promise.all([
     db.query("begin"),
@@ -84,26 +112,14 @@ export async function lockBatch(db: Client, batchCommands: readonly LedgerComman
     }),
   ]);
   const taken = keys.filter(({ text }) => !claimed.has(text));
-  const batch: Batch = {
-    nowMs: clock.rows[0]?.[0] as number,
-    accounts: new Map(locked.rows.map((row) => toLockedAccount(row, names)).map((account) => [account.id, account])),
-    decisions,
-    holds,
-    quotes,
-    legs,
-    rates,
-    newRates: [],
-    refunds,
-    originals,
-    transfers: [],
-    entries: [],
-    events: [],
-  };
+  const nowMs = clock.rows[0]?.[0] as number;
+  const accounts = locked.rows.map((row) => toLockedAccount(row, names));
+  const batch: Batch = { ...emptyBatch(nowMs, accounts), decisions, holds, quotes, legs, rates, refunds, originals };
   return { batch, claimed, known: taken.length === 0 ? new Map() : await readKnownKeys(db, taken) };
 }
 
 /** The commands with the members of groups in their place. */
-function singleCommands(commands: readonly LedgerCommand[]): readonly SingleCommand[] {
+export function singleCommands(commands: readonly LedgerCommand[]): readonly SingleCommand[] {
   return commands.every(isSingle)
     ? commands
     : commands.flatMap<SingleCommand>((command) => (command.kind === "group" ? command.members : [command]));
@@ -166,6 +182,20 @@ function needsOfTransfer({ crossShard, transferId, capture, reversal, quote }: T
 
 const NOTHING: Needs = {};
 
+/** Whether a command works with accounts and keys alone, and holds no time that it was given against the clock. */
+export function needsAccountsOnly(command: SingleCommand): boolean {
+  switch (command.kind) {
+    case "transfer":
+      return command.effectiveTimeMs === undefined && needsOf(command) === NOTHING;
+    case "create_hold":
+      return command.expireTimeMs === undefined;
+    case "set_rates":
+      return false;
+    default:
+      return needsOf(command) === NOTHING;
+  }
+}
+
 function defined(ids: readonly (string | undefined)[]): string[] {
   return ids.filter((id) => id !== undefined);
 }
@@ -175,11 +205,7 @@ async function claimKeys(db: Client, keys: readonly CommandKey[]): Promise<Reado
   const { rows } = await db.query<[string]>({
     name: "claim-keys",
     text: "select ledger.claim_keys($1, $2, $3, $4, $5, $6)",
-    values: [
-      ...keyColumns(keys),
-      bytesArray(keys.map(({ fingerprint }) => fingerprint)),
-      plainArray(keys.map(({ resourceUuid }) => resourceUuid)),
-    ],
+    values: claimColumns(keys),
     rowMode: "array",
   });
   return new Set(rows.map(([text]) => text));
@@ -284,48 +310,6 @@ async function readRefunds(db: Client, transferIds: readonly string[]): Promise<
   return new Map(
     rows.map(toRefundedPosting).map((refund) => [postingName(refund.transferUuid, refund.postingIndex), refund]),
   );
-}
-
-type AccountRow = [
-  uuid: string,
-  ownerId: string,
-  currency: string,
-  kind: string,
-  status: string,
-  posted: string,
-  held: string,
-  floor: string | null,
-  version: string,
-  entrySequence: string,
-  lastPostTimeMs: number,
-  lastEffectiveTimeMs: number,
-  reference: string,
-  preparedDebit: string,
-  preparedCredit: string,
-];
-
-function toLockedAccount(row: AccountRow, names: ReadonlyMap<string, string>): LockedAccount {
-  const [uuid, ownerId, currency, kind, status, posted, held, floor, version, sequence, lastPost, lastEffective] = row;
-  const [, , , , , , , , , , , , reference, preparedDebit, preparedCredit] = row;
-  return {
-    id: names.get(uuid) as string,
-    uuid,
-    ownerId,
-    currency,
-    kind,
-    status,
-    postedMinorUnits: BigInt(posted),
-    heldMinorUnits: BigInt(held),
-    floorMinorUnits: floor === null ? undefined : BigInt(floor),
-    version: BigInt(version),
-    entrySequence: BigInt(sequence),
-    lastPostTimeMs: lastPost,
-    lastEffectiveTimeMs: lastEffective,
-    reference,
-    preparedDebitMinorUnits: BigInt(preparedDebit),
-    preparedCreditMinorUnits: BigInt(preparedCredit),
-    touched: false,
-  };
 }
 
 type KnownKeyRow = [

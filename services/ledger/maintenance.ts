@@ -1,4 +1,4 @@
-import type { ClientBase } from "pg";
+import type { Client, ClientBase } from "pg";
 import { Counter, Gauge } from "prom-client";
 import { pause } from "#lib/back-off.ts";
 import type { Logger } from "#lib/log.ts";
@@ -74,8 +74,9 @@ async function maintainShard(shard: Shard, keyRetentionDays: number, log: Logger
   let partitionsDueAtMs = 0;
   await pause(FIRST_ROUND_MS, signal);
   while (!signal.aborted) {
+    let db: Client | undefined;
     try {
-      const db = await writer.connection();
+      db = await writer.connection();
       await db.query(`set statement_timeout = '${STATEMENT_TIMEOUT}'`);
       if (performance.now() >= partitionsDueAtMs) {
         const { busy } = await makePartitions(db, shard.number, log, signal);
@@ -86,7 +87,7 @@ async function maintainShard(shard: Shard, keyRetentionDays: number, log: Logger
       if (!signal.aborted) log.warn({ error: String(error) }, "housekeeping was interrupted: again in a minute");
     } finally {
       // A connection that is idle for a minute is not worth keeping.
-      writer.discard();
+      if (db !== undefined) writer.discard(db);
     }
     await pause(ROUND_MS, signal);
   }

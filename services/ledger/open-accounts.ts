@@ -68,7 +68,7 @@ export async function openAccounts(
     if (isMapChanged(error)) throw refusals.shardMapChanged(shard.number);
     if (isContended(error)) throw refusals.shardContended(shard.number);
     if (!isConnectionLost(error)) return openHalves(shard, writer, commands, error);
-    writer.discard();
+    writer.discard(db);
     return commands.map(() => ({ kind: "unknown" }));
   }
 }

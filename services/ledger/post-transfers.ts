@@ -1,17 +1,18 @@
 import type { Client } from "pg";
 import { bucketOfUuid } from "#lib/ids.ts";
 import type { Refusal } from "#lib/refusal.ts";
-import { plainArray, textArray } from "#lib/sql-arrays.ts";
+import { joinedJson, plainArray, textArray } from "#lib/sql-arrays.ts";
 import type { Batch } from "#services/ledger/batch.ts";
 import type { BatchEvent } from "#services/ledger/batch-event.ts";
 import type { CommandKey } from "#services/ledger/command.ts";
-import { encodeRefusal, keyColumns } from "#services/ledger/command-key.ts";
+import { claimColumns, encodeRefusal, keyColumns } from "#services/ledger/command-key.ts";
 import { encodeBalances, encodeLinks, encodePostings, rfc3339 } from "#services/ledger/encode-transfer.ts";
 import { holdColumns } from "#services/ledger/hold-row.ts";
 import { quoteColumns } from "#services/ledger/quote.ts";
 import { rateColumns } from "#services/ledger/rate.ts";
 import { refundColumns } from "#services/ledger/refunded-posting.ts";
 import { legColumns } from "#services/ledger/remote-leg-row.ts";
+import type { LockedAccount } from "#services/ledger/transfer.ts";
 
 /** The second round trip of a batch, the commit aside: everything that was decided, one statement per table. */
 
@@ -24,7 +25,15 @@ export interface DecidedBatch {
   readonly keyEvents: readonly { key: CommandKey; event: BatchEvent }[];
 }
 
-/** The statements of a batch with their parameters, ready to be sent. */
+/** What an optimistic batch was decided on: to be checked when it is written. */
+export interface Assumed {
+  /** Sorted; all of them free. */
+  readonly keys: readonly CommandKey[];
+  /** By UUID. */
+  readonly accounts: ReadonlyMap<string, LockedAccount>;
+}
+
+/** The statements of a batch with their parameters, ready to be sent, within a transaction. */
 export interface WriteStatements {
   readonly post: Statement;
   /** Those that read the head which `post` has moved. Most batches have none. */
@@ -34,10 +43,11 @@ export interface WriteStatements {
 interface Statement {
   readonly name: string;
   readonly text: string;
-  readonly values: readonly (string | number)[];
+  readonly values: readonly (string | number | null)[];
 }
 
-export function writeStatements(mapVersion: number, decided: DecidedBatch): WriteStatements {
+/** `assumed`: of an optimistic batch; undefined when everything is locked. */
+export function writeStatements(mapVersion: number, decided: DecidedBatch, assumed?: Assumed): WriteStatements {
   const { batch, keyEvents } = decided;
   const eventCount = batch.events.length;
   const further: Statement[] = [];
@@ -75,38 +85,66 @@ export function writeStatements(mapVersion: number, decided: DecidedBatch): Writ
     const ordinals = plainArray(keyEvents.map(({ event }) => event.ordinal));
     further.push(callOf("write_key_events", [eventCount, ...keyColumns(keyEvents.map(({ key }) => key)), ordinals]));
   }
-  return { post: callOf("post_transfers", postColumns(mapVersion, decided)), further };
+  return { post: rowsOf("post_transfers", postColumns(mapVersion, decided, assumed)), further };
 }
 
-/** Sends the statements, in one round trip with whatever follows; answers the number of the batch's first event. */
-export async function sendStatements(db: Client, { post, further }: WriteStatements): Promise<bigint> {
+/** What `post_transfers` answers. */
+interface Posted {
+  /** Of the batch's events. */
+  readonly firstNumber: bigint;
+  /** The shard's clock. */
+  readonly clockMs: number;
+}
+
+/** Sends the statements, in one round trip with whatever follows. */
+export async function sendStatements(db: Client, { post, further }: WriteStatements): Promise<Posted> {
   const [posted] = await Promise.all([
-    db.query<[string]>({ ...post, values: [...post.values], rowMode: "array" }),
+    db.query<[string, number]>({ ...post, values: [...post.values], rowMode: "array" }),
     ...further.map((statement) => db.query({ ...statement, values: [...statement.values] })),
   ]);
-  return BigInt(posted.rows[0]?.[0] as string);
+  const [firstNumber, clockMs] = posted.rows[0] as [string, number];
+  return { firstNumber: BigInt(firstNumber), clockMs };
 }
 
-function callOf(name: string, values: readonly (string | number)[]): Statement {
-  return { name, text: `select ledger.${name}(${values.map((_, index) => `$${index + 1}`).join(", ")})`, values };
+/** A call of a function of ours that answers a value, or nothing. */
+function callOf(name: string, values: Statement["values"]): Statement {
+  return { name, text: `select ledger.${name}(${placeholders(values)})`, values };
 }
 
-function postColumns(mapVersion: number, { batch, refusedKeys }: DecidedBatch): (string | number)[] {
+function rowsOf(name: string, values: Statement["values"]): Statement {
+  return { name, text: `select * from ledger.${name}(${placeholders(values)})`, values };
+}
+
+function placeholders(values: Statement["values"]): string {
+  return values.map((_, index) => `$${index + 1}`).join(", ");
+}
+
+function postColumns(
+  mapVersion: number,
+  { batch, refusedKeys }: DecidedBatch,
+  assumed: Assumed | undefined,
+): (string | number | null)[] {
   const { transfers: written, entries, events } = batch;
   const transfers = written.map(({ transfer }) => transfer);
-  const touched = [...batch.accounts.values()].filter((account) => account.touched);
+  const accounts = [...batch.accounts.values()];
+  const touched = accounts.filter((account) => account.touched);
+  const onlyRead = assumed === undefined ? [] : accounts.filter((account) => !account.touched);
   return [
     mapVersion,
+    assumed === undefined ? null : rfc3339(batch.nowMs),
+    ...claimColumns(assumed?.keys ?? []),
+    plainArray(onlyRead.map(({ uuid }) => uuid)),
+    ...assumptionColumns(onlyRead, assumed),
     plainArray(written.map(({ command }) => command.transferUuid)),
     plainArray(written.map(({ command }) => command.bucket)),
     textArray(transfers.map(({ type }) => type)),
     textArray(transfers.map(({ memo }) => memo)),
-    textArray(transfers.map(({ metadata }) => JSON.stringify(metadata))),
-    textArray(transfers.map(encodePostings)),
-    textArray(transfers.map(({ balances }) => encodeBalances(balances))),
+    joinedJson(transfers.map(({ metadata }) => JSON.stringify(metadata))),
+    joinedJson(transfers.map(encodePostings)),
+    joinedJson(transfers.map(({ balances }) => encodeBalances(balances))),
     plainArray(transfers.map(({ postTimeMs }) => rfc3339(postTimeMs))),
     plainArray(transfers.map(({ effectiveTimeMs }) => rfc3339(effectiveTimeMs))),
-    textArray(transfers.map(({ links }) => encodeLinks(links))),
+    joinedJson(transfers.map(({ links }) => encodeLinks(links))),
     plainArray(written.map(({ event }) => event.ordinal)),
 
     plainArray(entries.map(({ entry }) => entry.account.uuid)),
@@ -131,17 +169,31 @@ function postColumns(mapVersion: number, { batch, refusedKeys }: DecidedBatch): 
     plainArray(touched.map(({ entrySequence }) => entrySequence)),
     plainArray(touched.map(({ lastPostTimeMs }) => timeOrNever(lastPostTimeMs))),
     plainArray(touched.map(({ lastEffectiveTimeMs }) => timeOrNever(lastEffectiveTimeMs))),
+    ...assumptionColumns(touched, assumed),
 
     plainArray(events.map(({ bucket }) => bucket)),
     plainArray(events.map(({ aggregateId }) => aggregateId)),
     plainArray(events.map(({ aggregateVersion }) => aggregateVersion)),
     plainArray(events.map(({ type }) => type)),
-    textArray(events.map(({ payload }) => payload)),
+    joinedJson(events.map(({ payload }) => payload)),
 
     ...keyColumns(refusedKeys.map(({ key }) => key)),
     textArray(refusedKeys.map(({ refusal, remembered }) => (remembered ? encodeRefusal(refusal) : null))),
   ];
 }
+
+/** What tells that accounts are as they were: their versions, and the room for prepared legs, which is taken without a new version. */
+function assumptionColumns(accounts: readonly LockedAccount[], assumed: Assumed | undefined): (string | null)[] {
+  if (assumed === undefined) return LOCKED_ALREADY;
+  const before = accounts.map(({ uuid }) => assumed.accounts.get(uuid) as LockedAccount);
+  return [
+    plainArray(before.map(({ version }) => version)),
+    plainArray(before.map(({ preparedDebitMinorUnits }) => preparedDebitMinorUnits)),
+    plainArray(before.map(({ preparedCreditMinorUnits }) => preparedCreditMinorUnits)),
+  ];
+}
+
+const LOCKED_ALREADY = [null, null, null];
 
 /** An account without entries has no time yet: Postgres says minus infinity. */
 function timeOrNever(timeMs: number): string {

@@ -1,6 +1,7 @@
 import { Histogram } from "prom-client";
 import type { Logger } from "#lib/log.ts";
 import type { CommandOutcome, LedgerCommand } from "#services/ledger/command.ts";
+import { commandWriter } from "#services/ledger/command-writer.ts";
 import type { CommittedHints } from "#services/ledger/committed-hints.ts";
 import type { ShardHandle } from "#services/ledger/context.ts";
 import { groupCommit } from "#services/ledger/group-commit.ts";
@@ -11,6 +12,10 @@ import { writeBatch } from "#services/ledger/write-batch.ts";
 
 /** Larger batches gain little and hold their locks longer. */
 const MAX_COMMANDS_PER_BATCH = 1_000;
+/** Postgres writes one batch while the next is decided here (docs/performance.md). */
+const COMMAND_BATCHES_UNDER_WAY = 2;
+/** A smaller batch is not worth its own round trip while another one is under way. */
+const MIN_OVERLAPPING_COMMANDS = 16;
 /** A transfer has up to 100 postings; so many are written well within a transaction's time. */
 const MAX_POSTINGS_PER_BATCH = 5_000;
 /** Room for two full batch calls; more would only wait past its deadline. */
@@ -32,7 +37,7 @@ const batchSeconds = new Histogram({
 /** A shard with its two queues: commands and new accounts, each with a connection of its own. */
 export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): ShardHandle {
   const number = shard.number;
-  const commandWriter = shard.openWriter();
+  const writer = commandWriter(shard);
   const accountWriter = shard.openWriter();
 
   async function measured<Outcome>(kind: string, commands: number, write: () => Promise<Outcome>): Promise<Outcome> {
@@ -56,7 +61,12 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
     shard,
     commands: groupCommit<LedgerCommand, CommandOutcome>({
       ...bounds,
-      write: (batch) => measured("commands", batch.length, () => writeBatch(shard, commandWriter, log, batch)),
+      writers: Array.from(
+        { length: COMMAND_BATCHES_UNDER_WAY },
+        () => (batch: readonly LedgerCommand[]) =>
+          measured("commands", batch.length, () => writeBatch(writer, log, batch)),
+      ),
+      minOverlap: MIN_OVERLAPPING_COMMANDS,
       keysOf: (command) => (command.kind === "group" ? command.members.map(({ name }) => name) : command.name),
       weightOf: ({ weight }) => weight,
       unknown: () => ({ kind: "unknown" }),
@@ -64,7 +74,8 @@ export function shardHandle(shard: Shard, hints: CommittedHints, log: Logger): S
     }),
     accounts: groupCommit<OpenAccountCommand, AccountOutcome>({
       ...bounds,
-      write: (batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch)),
+      writers: [(batch) => measured("accounts", batch.length, () => openAccounts(shard, accountWriter, batch))],
+      minOverlap: 0,
       keysOf: ({ key }) => key.text,
       weightOf: () => 1,
       unknown: () => ({ kind: "unknown" }),

@@ -21,8 +21,8 @@ export class ConnectionLost extends Error {}
 export interface Writer {
   /** An open connection that has shown to be this shard with this bucket map. Throws ConnectionLost when there is none. */
   connection(): Promise<Client>;
-  /** Forgets the connection, after an error. */
-  discard(): void;
+  /** Forgets the connection, after an error; a newer one stays. */
+  discard(broken: Client): void;
 }
 
 export interface Shard {
@@ -102,13 +102,9 @@ export function openShard(number: number, connectionString: string, map: BucketM
             throw new ConnectionLost(String(error));
           }
         },
-        discard() {
-          const broken = client;
-          client = undefined;
-          if (broken !== undefined) {
-            open.delete(broken);
-            void broken.end().catch(() => {});
-          }
+        discard(broken) {
+          if (client === broken) client = undefined;
+          if (open.delete(broken)) void broken.end().catch(() => {});
         },
       };
     },

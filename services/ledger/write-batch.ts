@@ -1,21 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
-import { uuidToId } from "#lib/ids.ts";
+import { Counter } from "prom-client";
 import type { Logger } from "#lib/log.ts";
 import type { Refusal } from "#lib/refusal.ts";
-import type { Batch, Evaluation } from "#services/ledger/batch.ts";
-import type { BatchEvent } from "#services/ledger/batch-event.ts";
-import type { CommandKey, CommandOutcome, GroupCommand, LedgerCommand } from "#services/ledger/command.ts";
-import { decodeRefusal } from "#services/ledger/command-key.ts";
-import { evaluateCommand } from "#services/ledger/evaluate-command.ts";
-import { evaluateGroup, refuseGroup } from "#services/ledger/evaluate-group.ts";
-import { type KnownKey, type LockedBatch, lockBatch } from "#services/ledger/lock-batch.ts";
-import {
-  type DecidedBatch,
-  sendStatements,
-  type WriteStatements,
-  writeStatements,
-} from "#services/ledger/post-transfers.ts";
+import type { CommandOutcome, LedgerCommand } from "#services/ledger/command.ts";
+import type { CommandWriter } from "#services/ledger/command-writer.ts";
+import { type Decided, decide, numbered } from "#services/ledger/decide-batch.ts";
+import { type LockedBatch, lockBatch } from "#services/ledger/lock-batch.ts";
+import { isForeseeable, tryOptimistically } from "#services/ledger/optimistic-batch.ts";
+import { sendStatements, type WriteStatements, writeStatements } from "#services/ledger/post-transfers.ts";
 import { refusals } from "#services/ledger/refusals.ts";
 import {
   ConnectionLost,
@@ -24,13 +17,11 @@ import {
   isDefect,
   isMapChanged,
   isOvertaken,
-  type Shard,
-  type Writer,
 } from "#services/ledger/shard.ts";
-import type { TransferCommand } from "#services/ledger/transfer.ts";
 
 /**
- * One batch of commands as one Postgres transaction, in two round trips (design.md, ledger write path):
+ * One batch of commands as one Postgres transaction. Most batches are decided on what is known of their accounts, and written
+ * in one round trip that checks it (optimistic-batch.ts). The others, and those for which it was not so, take two:
  *   1. begin, take the keys, lock the accounts, read the clock   (and read the keys that were taken before, if any)
  *   2. write everything, take event numbers, commit
  *
@@ -43,17 +34,55 @@ const PAUSE_AFTER_LOST_COMMIT_MS = 250;
 /** Each reads what the one that was faster has written, so that one is enough for a row; a batch may have several. */
 const MAX_TRIES_OVERTAKEN = 5;
 
+const optimisticBatches = new Counter({
+  name: "ledger_optimistic_batches_total",
+  help: "Batches that were tried on what was known of their accounts, by what became of it",
+  labelNames: ["shard", "outcome"],
+});
+
 export async function writeBatch(
-  shard: Shard,
-  writer: Writer,
+  writer: CommandWriter,
   log: Logger,
   commands: readonly LedgerCommand[],
-  commitLostBefore = false,
+): Promise<CommandOutcome[]> {
+  const { turns, optimism } = writer;
+  let commitLost = false;
+  if (isForeseeable(commands) && optimism.isWorthwhile()) {
+    const attempt = await turns.beside(() => tryOptimistically(writer, commands));
+    optimisticBatches.inc({ shard: writer.shard.number, outcome: attempt.kind });
+    switch (attempt.kind) {
+      case "committed":
+        optimism.succeeded();
+        return attempt.outcomes;
+      case "commit_lost":
+        noteLostCommit(writer, log, commands);
+        commitLost = true;
+        break;
+      case "refused":
+        optimism.failed();
+        break;
+      case "not_known":
+        break;
+    }
+  }
+  return turns.alone(() => writeAlone(writer, log, commands, commitLost));
+}
+
+function noteLostCommit({ shard }: CommandWriter, log: Logger, commands: readonly LedgerCommand[]): void {
+  log.warn({ shard: shard.number, commands: commands.length }, "the answer to a commit was lost: looking the keys up");
+}
+
+/** With everything locked before it is decided, until it is known what became of it. */
+async function writeAlone(
+  writer: CommandWriter,
+  log: Logger,
+  commands: readonly LedgerCommand[],
+  commitLostBefore: boolean,
 ): Promise<CommandOutcome[]> {
   let commitLost = commitLostBefore;
   let overtaken = 0;
   for (let tries = 0; ; tries += 1) {
-    const attempt = await tryToWrite(shard, writer, log, commands);
+    const attempt = await tryToWrite(writer, log, commands);
     switch (attempt.kind) {
       case "committed":
         return attempt.outcomes;
@@ -63,17 +92,13 @@ export async function writeBatch(
         break;
       case "overtaken":
         overtaken += 1;
-        if (overtaken > MAX_TRIES_OVERTAKEN)
-          return writeHalves(shard, writer, log, commands, commitLost, attempt.error);
+        if (overtaken > MAX_TRIES_OVERTAKEN) return writeHalves(writer, log, commands, commitLost, attempt.error);
         continue;
       case "failed":
-        return writeHalves(shard, writer, log, commands, commitLost, attempt.error);
+        return writeHalves(writer, log, commands, commitLost, attempt.error);
       case "commit_lost":
         commitLost = true;
-        log.warn(
-          { shard: shard.number, commands: commands.length },
-          "the answer to a commit was lost: looking the keys up",
-        );
+        noteLostCommit(writer, log, commands);
         break;
     }
     if (tries === MAX_TRIES_AFTER_LOST_COMMIT) return commands.map(() => ({ kind: "unknown" }));
@@ -92,13 +117,13 @@ type Attempt =
 
 /** A command that Postgres does not take must not spoil the others: find it by halving. */
 async function writeHalves(
-  shard: Shard,
-  writer: Writer,
+  writer: CommandWriter,
   log: Logger,
   commands: readonly LedgerCommand[],
   commitLost: boolean,
   error: unknown,
 ): Promise<CommandOutcome[]> {
+  const { shard } = writer;
   if (commands.length === 1) {
     if (!commitLost) return [{ kind: "failed", error }];
     // "Failed" speaks of this try only: an earlier one may have committed, and what waits for it elsewhere must stay.
@@ -110,218 +135,73 @@ async function writeHalves(
     "Postgres refused a batch: writing its halves",
   );
   const middle = Math.ceil(commands.length / 2);
-  const first = await writeBatch(shard, writer, log, commands.slice(0, middle), commitLost);
-  return [...first, ...(await writeBatch(shard, writer, log, commands.slice(middle), commitLost))];
+  const first = await writeAlone(writer, log, commands.slice(0, middle), commitLost);
+  return [...first, ...(await writeAlone(writer, log, commands.slice(middle), commitLost))];
 }
 
-async function tryToWrite(
-  shard: Shard,
-  writer: Writer,
-  log: Logger,
-  commands: readonly LedgerCommand[],
-): Promise<Attempt> {
+async function tryToWrite(writer: CommandWriter, log: Logger, commands: readonly LedgerCommand[]): Promise<Attempt> {
+  const { shard, connection, known } = writer;
   let db: Client;
   try {
-    db = await writer.connection();
+    db = await connection.connection();
   } catch (error) {
     if (!(error instanceof ConnectionLost)) throw error;
     log.warn({ shard: shard.number, error: error.message }, "no connection to the shard");
     return { kind: "nothing_happened", refusal: refusals.shardUnavailable(shard.number) };
   }
 
-  let batch: LockedBatch;
+  let locked: LockedBatch;
   try {
-    batch = await lockBatch(db, commands);
+    locked = await lockBatch(db, commands);
   } catch (error) {
-    return giveUp(db, shard, writer, error);
+    return giveUp(db, writer, error);
   }
 
   let decided: Decided;
   let statements: WriteStatements;
   try {
-    decided = decide(commands, batch);
+    decided = decide(commands, locked);
     statements = writeStatements(shard.map.version, decided);
   } catch (error) {
     // A defect of ours must not leave the keys of this transaction to the next one.
-    return giveUp(db, shard, writer, error);
+    return giveUp(db, writer, error);
   }
   if (decided.changesNothing) {
-    await db.query("rollback").catch(() => writer.discard());
+    await db.query("rollback").catch(() => connection.discard(db));
     return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };
   }
+  known.forget(locked.batch.accounts.values());
   const post = sendStatements(db, statements);
   const commit = db.query("commit");
   const [posted, committed] = await Promise.allSettled([post, commit]);
-  if (posted.status === "rejected" && !isConnectionLost(posted.reason)) return giveUp(db, shard, writer, posted.reason);
+  if (posted.status === "rejected" && !isConnectionLost(posted.reason)) return giveUp(db, writer, posted.reason);
   if (posted.status === "rejected" || committed.status === "rejected") {
-    writer.discard();
+    connection.discard(db);
     return { kind: "commit_lost" };
   }
   // Postgres answers ROLLBACK to the commit of a failed transaction.
   if (committed.value.command !== "COMMIT") {
     return { kind: "failed", error: new Error(`Postgres answered ${committed.value.command} to a commit`) };
   }
-  return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, posted.value)) };
+  known.note(locked.batch.accounts.values());
+  known.noteClock(posted.value.clockMs);
+  const { firstNumber } = posted.value;
+  return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, firstNumber)) };
 }
 
 /** Ends the transaction of a batch that has not been committed. */
-async function giveUp(db: Client, shard: Shard, writer: Writer, error: unknown): Promise<Attempt> {
+async function giveUp(db: Client, { shard, connection }: CommandWriter, error: unknown): Promise<Attempt> {
   if (isDefect(error)) {
-    writer.discard();
+    connection.discard(db);
     return { kind: "failed", error };
   }
   if (isConnectionLost(error)) {
-    writer.discard();
+    connection.discard(db);
     return { kind: "nothing_happened", refusal: refusals.shardUnavailable(shard.number) };
   }
-  await db.query("rollback").catch(() => writer.discard());
+  await db.query("rollback").catch(() => connection.discard(db));
   if (isOvertaken(error)) return { kind: "overtaken", error };
   if (isContended(error)) return { kind: "nothing_happened", refusal: refusals.shardContended(shard.number) };
   if (isMapChanged(error)) return { kind: "nothing_happened", refusal: refusals.shardMapChanged(shard.number) };
   return { kind: "failed", error };
-}
-
-/** An outcome whose event, if it is of this batch, has no number yet. */
-type DecidedOutcome =
-  | (Omit<Extract<CommandOutcome, { kind: "done" }>, "eventNumber"> & { event: BatchEvent | bigint | undefined })
-  | { readonly kind: "group"; readonly members: readonly DecidedOutcome[] }
-  | Exclude<CommandOutcome, { kind: "done" }>;
-
-interface Decided extends DecidedBatch {
-  /** One per command, in order. */
-  readonly outcomes: readonly DecidedOutcome[];
-  /** Every command was a replay. */
-  readonly changesNothing: boolean;
-}
-
-interface RefusedKey {
-  readonly key: CommandKey;
-  readonly refusal: Refusal;
-  readonly remembered: boolean;
-}
-
-/** Decides the commands one by one, in the order of their arrival. */
-function decide(commands: readonly LedgerCommand[], locked: LockedBatch): Decided {
-  const { batch, claimed, known } = locked;
-  const refusedKeys: RefusedKey[] = [];
-  const keyEvents: { key: CommandKey; event: BatchEvent }[] = [];
-  let evaluated = 0;
-  const outcomes = commands.map((command): DecidedOutcome => {
-    if (command.kind === "group") {
-      if (command.members.some((member) => !claimed.has(member.key.text))) {
-        return replayGroup(command, locked, refusedKeys);
-      }
-      evaluated += 1;
-      return makeGroup(command, batch, refusedKeys);
-    }
-    const { key } = command;
-    if (key !== undefined && !claimed.has(key.text)) return replay(key, known.get(key.text));
-    evaluated += 1;
-    const evaluation = evaluateCommand(command, batch);
-    if (key !== undefined) noteKey(key, evaluation, refusedKeys, keyEvents);
-    return evaluation.kind === "done" ? { ...evaluation, replayed: false } : refused(evaluation.refusal);
-  });
-  return { outcomes, batch, refusedKeys, keyEvents, changesNothing: evaluated === 0 };
-}
-
-/** Decides a group whose keys were all free. */
-function makeGroup({ members }: GroupCommand, batch: Batch, refusedKeys: RefusedKey[]): DecidedOutcome {
-  const evaluation = evaluateGroup(members, batch);
-  if (evaluation.kind === "done") {
-    return { kind: "group", members: evaluation.evaluations.map((done) => ({ ...done, replayed: false })) };
-  }
-  const { at, refusal, remembered } = evaluation;
-  const own = members.map((_, index) => (index === at ? refusal : undefined));
-  return refuseMembers(members, own, remembered, refusedKeys);
-}
-
-/**
- * The answer to a group of which some keys were taken before. A group is replayed as a whole or made as a whole: the keys
- * are bound to all of it (make-group.ts), so those of a group that was decided are all known. One that is known beside free
- * ones was used for something else, or is what the retention has left of it; the free ones go back.
- */
-function replayGroup(
-  { members }: GroupCommand,
-  { claimed, known }: LockedBatch,
-  refusedKeys: RefusedKey[],
-): DecidedOutcome {
-  const someAreFree = members.some(({ key }) => claimed.has(key.text));
-  const own = members.map(({ key }) => {
-    if (claimed.has(key.text)) return undefined;
-    const earlier = known.get(key.text);
-    if (earlier === undefined) return refusals.keyBusy(key.key);
-    return someAreFree || !earlier.fingerprint.equals(key.fingerprint) ? reused(key, earlier) : undefined;
-  });
-  if (own.every((refusal) => refusal === undefined)) {
-    return { kind: "group", members: members.map(({ key }) => replay(key, known.get(key.text))) };
-  }
-  const free = members.filter(({ key }) => claimed.has(key.text));
-  return refuseMembers(members, own, false, refusedKeys, free);
-}
-
-/** `free`: the members whose keys this batch has taken. */
-function refuseMembers(
-  members: readonly TransferCommand[],
-  own: readonly (Refusal | undefined)[],
-  remembered: boolean,
-  refusedKeys: RefusedKey[],
-  free: readonly TransferCommand[] = members,
-): DecidedOutcome {
-  const told = refuseGroup(
-    own,
-    members.map(({ key }) => key.key),
-  );
-  for (const [index, member] of members.entries()) {
-    if (free.includes(member)) refusedKeys.push({ key: member.key, refusal: told[index] as Refusal, remembered });
-  }
-  const [first] = told;
-  // As the answer of all of it, so that an ordered lane ends here.
-  if (first !== undefined && told.every((refusal) => refusal === first)) return refused(first);
-  return { kind: "group", members: told.map(refused) };
-}
-
-function noteKey(
-  key: CommandKey,
-  evaluation: Evaluation,
-  refusedKeys: RefusedKey[],
-  keyEvents: { key: CommandKey; event: BatchEvent }[],
-): void {
-  if (evaluation.kind === "refused") refusedKeys.push({ key, ...evaluation });
-  else if (evaluation.answer.kind !== "transfer" && typeof evaluation.event === "object") {
-    keyEvents.push({ key, event: evaluation.event });
-  }
-}
-
-function numbered(outcome: DecidedOutcome, firstNumber: bigint): CommandOutcome {
-  if (outcome.kind === "group") {
-    const members = outcome.members.map((member) => numbered(member, firstNumber));
-    return { kind: "done", answer: { kind: "group", members }, eventNumber: undefined, replayed: false };
-  }
-  if (outcome.kind !== "done") return outcome;
-  const { answer, event, replayed } = outcome;
-  const eventNumber = typeof event === "object" ? firstNumber + BigInt(event.ordinal) : event;
-  return { kind: "done", answer, eventNumber, replayed };
-}
-
-/** The answer to a command whose key was taken before. */
-function replay(key: CommandKey, known: KnownKey | undefined): DecidedOutcome {
-  // Taken by a transaction that gave it back, or expired meanwhile: both rare, and the next try finds the key free.
-  if (known === undefined) return refused(refusals.keyBusy(key.key));
-  // Our own first try, whose commit was not answered.
-  const replayed = known.resourceUuid !== key.resourceUuid;
-  if (!known.fingerprint.equals(key.fingerprint)) return refused(reused(key, known));
-  if (known.refusal !== null) return { kind: "refused", refusal: decodeRefusal(known.refusal), replayed };
-  const { transfer, resourceUuid, eventNumber: event } = known;
-  const answer =
-    transfer === undefined ? ({ kind: "resource", resourceUuid } as const) : ({ kind: "transfer", transfer } as const);
-  return { kind: "done", answer, event, replayed };
-}
-
-function reused(key: CommandKey, known: KnownKey): Refusal {
-  const made = key.makes === undefined || known.refusal !== null ? undefined : uuidToId(key.makes, known.resourceUuid);
-  return refusals.idempotencyKeyReused(key.key, made);
-}
-
-function refused(refusal: Refusal): DecidedOutcome {
-  return { kind: "refused", refusal, replayed: false };
 }

@@ -139,6 +139,11 @@ export const mutations: readonly Mutation[] = [
         from: "  return new Set(rows.map(([text]) => text));",
         to: "  return new Set([...rows.map(([text]) => text), ...keys.map(({ text }) => text)]);",
       },
+      {
+        file: `${LEDGER}/claim-free-keys.sql`,
+        from: "  if claimed <> cardinality(keys) then perform ledger.refuse_assumption('a key was used before'); end if;\n",
+        to: "",
+      },
     ],
   },
   {
@@ -146,7 +151,7 @@ export const mutations: readonly Mutation[] = [
     what: "Another body under a used key gets the first one's answer.",
     edits: [
       {
-        file: `${LEDGER}/write-batch.ts`,
+        file: `${LEDGER}/decide-batch.ts`,
         from: "  if (!known.fingerprint.equals(key.fingerprint)) return refused(reused(key, known));",
         to: `  if (!known.fingerprint.equals(key.fingerprint) && key.key === "") return refused(reused(key, known));`,
       },
@@ -158,8 +163,18 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/write-batch.ts`,
-        from: `    writer.discard();\n    return { kind: "commit_lost" };`,
-        to: `    writer.discard();\n    return { kind: "nothing_happened", refusal: refusals.shardUnavailable(shard.number) };`,
+        from: `    connection.discard(db);\n    return { kind: "commit_lost" };`,
+        to: `    connection.discard(db);\n    return { kind: "nothing_happened", refusal: refusals.shardUnavailable(shard.number) };`,
+      },
+      {
+        file: `${LEDGER}/optimistic-batch.ts`,
+        from: `  return { kind: "commit_lost" };`,
+        to: `  return { kind: "committed", outcomes: commands.map(() => ({ kind: "refused", refusal: refusals.shardUnavailable(shard.number), replayed: false })) };`,
+      },
+      {
+        file: `${LEDGER}/optimistic-batch.ts`,
+        from: `import { isConnectionLost } from`,
+        to: `import { refusals } from "#services/ledger/refusals.ts";\nimport { isConnectionLost } from`,
       },
     ],
   },
@@ -169,8 +184,13 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/write-batch.ts`,
-        from: `    writer.discard();\n    return { kind: "commit_lost" };`,
-        to: `    writer.discard();\n    return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };`,
+        from: `    connection.discard(db);\n    return { kind: "commit_lost" };`,
+        to: `    connection.discard(db);\n    return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };`,
+      },
+      {
+        file: `${LEDGER}/optimistic-batch.ts`,
+        from: `  return { kind: "commit_lost" };`,
+        to: `  return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };`,
       },
     ],
   },
@@ -191,11 +211,22 @@ export const mutations: readonly Mutation[] = [
     ],
   },
   {
+    name: "assumptions-not-checked",
+    what: "A batch that was decided on what is known of its accounts is written whatever has become of them.",
+    edits: [
+      {
+        file: `${LEDGER}/post-transfers.sql`,
+        from: "     and (n.version_before is null\n",
+        to: "     and (true\n",
+      },
+    ],
+  },
+  {
     name: "refusal-not-remembered",
     what: "A refused command's key is given back.",
     edits: [
       {
-        file: `${LEDGER}/write-batch.ts`,
+        file: `${LEDGER}/decide-batch.ts`,
         from: `  if (evaluation.kind === "refused") refusedKeys.push({ key, ...evaluation });`,
         to: `  if (evaluation.kind === "refused") refusedKeys.push({ key, ...evaluation, remembered: false });`,
       },
@@ -244,8 +275,8 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: `${LEDGER}/post-transfers.sql`,
-        from: "     set sequence = sequence + cardinality(payloads),",
-        to: "     set sequence = sequence + greatest(1, cardinality(payloads)),",
+        from: "     set sequence = sequence + event_count,",
+        to: "     set sequence = sequence + greatest(1, event_count),",
       },
     ],
   },
