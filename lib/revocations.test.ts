@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { idGenerator } from "#lib/ids.ts";
 import { createLogger } from "#lib/log.ts";
 import { Refusal } from "#lib/refusal.ts";
 import { openRevocations, type RevokedSessions } from "#lib/revocations.ts";
@@ -21,7 +22,7 @@ async function world(t: import("node:test").TestContext, first: Partial<RevokedS
       state.cursors.push(cursor);
       const { answer } = state;
       if (answer instanceof Error) return Promise.reject(answer);
-      return Promise.resolve({ sessionIds: [], cursor: "c1", hasMore: false, ...answer });
+      return Promise.resolve({ sessionIds: [], cursor: "c1", hasMore: false, unreadable: [], ...answer });
     },
     log,
     () => state.nowMs,
@@ -69,6 +70,39 @@ test("after a minute without an answer no session is trusted, and ended ones sta
   state.answer = {};
   await pass(2);
   revocations.requireNotRevoked("sess_b");
+});
+
+test("what identity cannot read is not trusted after a minute, and nothing else suffers", async (t) => {
+  const newId = idGenerator(() => 1);
+  const [here, there] = [newId("sess", 7), newId("sess", 2_000)];
+  const { state, revocations, pass } = await world(t);
+  state.answer = { unreadable: [{ first: 1_500, last: 2_500 }] };
+  await pass(60);
+  revocations.requireNotRevoked(there);
+  await pass(15);
+  assert.throws(() => revocations.requireNotRevoked(there), refused("REVOCATIONS_UNKNOWN"));
+  revocations.requireNotRevoked(here);
+  // Another cut of the map meanwhile does not make it younger.
+  state.answer = {
+    unreadable: [
+      { first: 1_900, last: 2_100 },
+      { first: 3_000, last: 3_100 },
+    ],
+  };
+  await pass(15);
+  assert.throws(() => revocations.requireNotRevoked(there), refused("REVOCATIONS_UNKNOWN"));
+  revocations.requireNotRevoked(newId("sess", 3_050));
+  state.answer = { sessionIds: [there] };
+  await pass(15);
+  assert.throws(() => revocations.requireNotRevoked(there), refused("SESSION_REVOKED"));
+  revocations.requireNotRevoked(newId("sess", 2_000));
+});
+
+test("what was never read is not trusted at all", async (t) => {
+  const newId = idGenerator(() => 1);
+  const { revocations } = await world(t, { unreadable: [{ first: 0, last: 9 }] });
+  assert.throws(() => revocations.requireNotRevoked(newId("sess", 7)), refused("REVOCATIONS_UNKNOWN"));
+  revocations.requireNotRevoked(newId("sess", 10));
 });
 
 test("an answer that has more pages is not the whole truth", async (t) => {

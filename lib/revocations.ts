@@ -1,10 +1,12 @@
 import { accessRefusals } from "#lib/access-refusals.ts";
 import { pause } from "#lib/back-off.ts";
+import { parseId } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 
 /**
  * The sessions that were ended while access tokens of theirs may still be good, as identity tells them. It is asked every
- * few seconds for what is new; who cannot ask for a minute trusts no session any more.
+ * few seconds for what is new; who cannot ask for a minute trusts no session any more. What identity cannot read itself, of a
+ * shard that does not answer, it says: after a minute the sessions of that shard alone are not trusted.
  */
 
 /** What identity answers. */
@@ -13,6 +15,13 @@ export interface RevokedSessions {
   /** Where the next page begins. */
   readonly cursor: string;
   readonly hasMore: boolean;
+  /** Ranges of buckets, `last` included, whose sessions are missing. */
+  readonly unreadable: readonly BucketRange[];
+}
+
+interface BucketRange {
+  readonly first: number;
+  readonly last: number;
 }
 
 export interface Revocations {
@@ -31,6 +40,9 @@ const MAX_REVOKED = 1_000_000;
 /** In one round: more are read in the next. */
 const MAX_PAGES = 1_000;
 
+/** Is in no range. */
+const NO_BUCKET = -1;
+
 /** Asks identity from now on until it is stopped. `fetchRevoked` gets the cursor of the page before; empty at first. */
 export function openRevocations(
   fetchRevoked: (cursor: string) => Promise<RevokedSessions>,
@@ -41,6 +53,8 @@ export function openRevocations(
   const revoked = new Map<string, number>();
   let cursor = "";
   let completeAtMs = Number.NEGATIVE_INFINITY;
+  /** What is missing, and since when: until then it was complete. */
+  let missing: readonly (BucketRange & { readonly sinceMs: number })[] = [];
   let answers = true;
 
   function forgetOld(): void {
@@ -51,11 +65,17 @@ export function openRevocations(
     }
   }
 
+  /** Until when all ended sessions of these buckets are known. */
+  function completeUntilMs(first: number, last: number): number {
+    const parts = missing.filter((range) => range.first <= last && first <= range.last);
+    return Math.min(completeAtMs, ...parts.map(({ sinceMs }) => sinceMs));
+  }
+
   async function poll(): Promise<boolean> {
     const beganMs = clockMs();
     try {
       for (let page = 0; page < MAX_PAGES; page += 1) {
-        const { sessionIds, cursor: next, hasMore } = await fetchRevoked(cursor);
+        const { sessionIds, cursor: next, hasMore, unreadable } = await fetchRevoked(cursor);
         for (const sessionId of sessionIds) {
           // Deleted first, so that the order stays that of the times.
           revoked.delete(sessionId);
@@ -65,6 +85,7 @@ export function openRevocations(
         if (hasMore) continue;
         forgetOld();
         if (revoked.size > MAX_REVOKED) throw new Error(`more than ${MAX_REVOKED} sessions were ended`);
+        missing = unreadable.map(({ first, last }) => ({ first, last, sinceMs: completeUntilMs(first, last) }));
         completeAtMs = beganMs;
         break;
       }
@@ -87,7 +108,8 @@ export function openRevocations(
   return {
     requireNotRevoked(sessionId) {
       if (revoked.has(sessionId)) throw accessRefusals.sessionRevoked();
-      if (clockMs() - completeAtMs > TRUSTED_FOR_MS) throw accessRefusals.revocationsUnknown();
+      const bucket = parseId(sessionId, "sess")?.bucket ?? NO_BUCKET;
+      if (clockMs() - completeUntilMs(bucket, bucket) > TRUSTED_FOR_MS) throw accessRefusals.revocationsUnknown();
     },
     async stop() {
       stopping.abort();

@@ -1,6 +1,7 @@
 import type { NewId } from "#lib/ids.ts";
 import type { Logger } from "#lib/log.ts";
 import type { PageTokens } from "#lib/page-token.ts";
+import type { BucketMap } from "#lib/shards.ts";
 import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { AddressLimit } from "#services/identity/address-limit.ts";
 import type { CountryOf } from "#services/identity/countries.ts";
@@ -15,6 +16,7 @@ import type { SigningKeys } from "#services/identity/signing-keys.ts";
 export interface Context {
   readonly log: Logger;
   readonly shards: readonly Shard[];
+  readonly bucketMap: BucketMap;
   readonly shardOfBucket: (bucket: number) => Shard;
   readonly newId: NewId;
   readonly pageTokens: PageTokens;

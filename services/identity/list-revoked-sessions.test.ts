@@ -2,8 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
 import { uuidToId } from "#lib/ids.ts";
-import { identity, newId, postgres, shardNumbers } from "#tests/stack.ts";
+import { createLogger } from "#lib/log.ts";
+import { evenBucketRanges } from "#lib/shards.ts";
+import { listRevokedSessions } from "#services/identity/list-revoked-sessions.ts";
+import { refusals } from "#services/identity/refusals.ts";
+import { openShard, type Shard } from "#services/identity/shard.ts";
+import { identity, newId, postgres, shardNumbers, stack } from "#tests/stack.ts";
 import { signIn, signUp } from "#tests/users.ts";
+
+const log = createLogger("test");
+log.level = "silent";
 
 /** Every session that is told from here on. */
 async function read(cursor: string): Promise<{ sessionIds: string[]; cursor: string; pages: number }> {
@@ -67,6 +75,51 @@ test("what ended so long ago that its tokens are over is not told", async () => 
   const old = await insertEnded(1, 3, 12 * 60);
   const told = new Set((await read("")).sessionIds);
   assert.equal(old.filter((id) => told.has(id)).length, 0);
+});
+
+test("a shard that does not answer keeps no other's sessions from being told, and loses none of its own", async () => {
+  const [first, second, third] = stack.shards.map((url, index) => openShard(index + 1, url, log)) as [
+    Shard,
+    Shard,
+    Shard,
+  ];
+  const bucketMap = { version: 1, ranges: evenBucketRanges(3) };
+  const away = (how: () => Promise<never>): Shard => ({ ...third, read: how });
+  const refusing = away(() => Promise.reject(refusals.shardUnavailable(3)));
+  const silent = away(() => new Promise(() => {}));
+  try {
+    const shards = [first, second, third];
+    /** Every page; what is unreadable, as the last one says. */
+    const readAll = async (from: readonly Shard[], cursor: string) => {
+      const sessionIds: string[] = [];
+      for (;;) {
+        const page = await listRevokedSessions({ shards: from, bucketMap }, { cursor });
+        sessionIds.push(...page.sessionIds);
+        if (!page.hasMore) return { ...page, sessionIds };
+        cursor = page.cursor;
+      }
+    };
+    const { cursor } = await readAll(shards, "");
+    const [here] = await insertEnded(1, 1, 0);
+    const [there] = await insertEnded(3, 1, 0);
+    for (const from of ["", cursor]) {
+      for (const shard of [refusing, silent]) {
+        const part = await readAll([first, second, shard], from);
+        assert.ok(part.sessionIds.includes(here as string));
+        assert.deepEqual(part.unreadable, [
+          { first: 2560, last: 3839 },
+          { first: 4010, last: 4095 },
+        ]);
+        const rest = await readAll(shards, part.cursor);
+        assert.ok(rest.sessionIds.includes(there as string));
+        assert.deepEqual(rest.unreadable, []);
+      }
+    }
+    const none = listRevokedSessions({ shards: [refusing, refusing, refusing], bucketMap }, { cursor });
+    await assert.rejects(none, { reason: "SHARD_UNAVAILABLE" });
+  } finally {
+    await Promise.all([first, second, third].map((shard) => shard.close()));
+  }
 });
 
 test("a cursor that is none is refused", async () => {

@@ -1,10 +1,12 @@
+import { unlessAborted } from "#lib/back-off.ts";
 import { uuidToId } from "#lib/ids.ts";
-import { malformed } from "#lib/refusal.ts";
+import { malformed, Refusal } from "#lib/refusal.ts";
 import type {
   ListRevokedSessionsRequest,
   ListRevokedSessionsResponse,
 } from "#proto/ledgermesh/identity/v1/identity.ts";
 import type { Context } from "#services/identity/context.ts";
+import { refusals } from "#services/identity/refusals.ts";
 import type { Shard } from "#services/identity/shard.ts";
 
 /** A minute more than a token lives. */
@@ -17,20 +19,43 @@ const OVERLAP_SECONDS = 15;
 const PAGE_ROWS = 2_000;
 const FIRST_UUID = "00000000-0000-0000-0000-000000000000";
 
-/** Where a shard's next page begins: after this time and session. */
-type ShardCursor = readonly [since: string, sessionUuid: string];
+/** A shard that needs longer does not keep the others' from being told. */
+const SHARD_TIMEOUT_MS = 3_000;
+
+/** Where a shard's next page begins: after this time and session; null: with all that are young enough. */
+type ShardCursor = readonly [since: string, sessionUuid: string] | null;
 
 export async function listRevokedSessions(
-  ctx: Context,
+  ctx: Pick<Context, "shards" | "bucketMap">,
   { cursor }: ListRevokedSessionsRequest,
 ): Promise<ListRevokedSessionsResponse> {
   const after = cursor === "" ? [] : parseCursor(cursor, ctx.shards.length);
-  const pages = await Promise.all(ctx.shards.map((shard, index) => readPage(shard, after[index])));
+  const pages = await Promise.all(ctx.shards.map((shard, index) => tryPage(shard, after[index] ?? null)));
+  const away = pages.filter((page) => page instanceof Refusal);
+  if (away.length === pages.length) throw away[0];
+  const read = pages.filter((page): page is Page => !(page instanceof Refusal));
   return {
-    sessionIds: pages.flatMap(({ sessionIds }) => sessionIds),
-    cursor: Buffer.from(JSON.stringify(pages.map((page) => page.next))).toString("base64url"),
-    hasMore: pages.some(({ isFull }) => isFull),
+    sessionIds: read.flatMap(({ sessionIds }) => sessionIds),
+    cursor: Buffer.from(
+      JSON.stringify(pages.map((page, index) => (page instanceof Refusal ? (after[index] ?? null) : page.next))),
+    ).toString("base64url"),
+    hasMore: read.some(({ isFull }) => isFull),
+    unreadable: ctx.bucketMap.ranges
+      .filter(({ shard }) => pages[shard - 1] instanceof Refusal)
+      .map(({ firstBucket, lastBucket }) => ({ first: firstBucket, last: lastBucket })),
   };
+}
+
+/** The refusal instead when the shard does not answer in time. */
+async function tryPage(shard: Shard, after: ShardCursor): Promise<Page | Refusal> {
+  const timeout = AbortSignal.timeout(SHARD_TIMEOUT_MS);
+  try {
+    return await unlessAborted(readPage(shard, after), timeout);
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    if (timeout.aborted && error === timeout.reason) return refusals.shardUnavailable(shard.number);
+    throw error;
+  }
 }
 
 interface Page {
@@ -39,7 +64,7 @@ interface Page {
   readonly isFull: boolean;
 }
 
-async function readPage(shard: Shard, after: ShardCursor | undefined): Promise<Page> {
+async function readPage(shard: Shard, after: ShardCursor): Promise<Page> {
   const rows = await shard.read<{ session_id: string | null; revoked_at: string | null; again_from: string }>(
     `select s.session_id, s.revoked_at::text, (now() - make_interval(secs => $3))::text as again_from
        from (select) clock left join lateral (
@@ -65,6 +90,7 @@ function parseCursor(text: string, shards: number): ShardCursor[] {
     const cursors = JSON.parse(Buffer.from(text, "base64url").toString()) as unknown;
     if (!Array.isArray(cursors) || cursors.length !== shards) throw invalid();
     for (const cursor of cursors as unknown[]) {
+      if (cursor === null) continue;
       const [since, uuid] = cursor as [unknown, unknown];
       if (typeof since !== "string" || Number.isNaN(Date.parse(since))) throw invalid();
       if (typeof uuid !== "string" || !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) throw invalid();

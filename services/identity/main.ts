@@ -66,6 +66,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
   const ctx: Context = {
     log,
     shards,
+    bucketMap: map,
     shardOfBucket(bucket): Shard {
       const number = shardOfBucket(map, bucket);
       const shard = shards[number - 1];
