@@ -92,7 +92,7 @@ test("start returns when every part is ready, and everything listens on loopback
   const status = await readStatus(STACK);
   assert.equal(status.phase, "running");
   for (const part of status.parts) assert.equal(part.state, part.name === "migrations" ? "done" : "ready", part.name);
-  assert.equal(status.parts.length, 10);
+  assert.equal(status.parts.length, 12);
   assert.ok(status.memoryBytes < 3 * 1024 ** 3, `${status.memoryBytes} bytes`);
 
   const LOOPBACK = ["0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"];
@@ -105,8 +105,9 @@ test("start returns when every part is ready, and everything listens on loopback
 });
 
 test("secrets are for their owner only, and a part sees nothing of the environment of who started it", () => {
-  for (const name of readdirSync(secretsFolder(STACK))) {
-    assert.equal(statSync(join(secretsFolder(STACK), name)).mode & 0o777, 0o600, name);
+  for (const name of readdirSync(secretsFolder(STACK), { recursive: true, encoding: "utf8" })) {
+    const found = statSync(join(secretsFolder(STACK), name));
+    assert.equal(found.mode & 0o777, found.isDirectory() ? 0o700 : 0o600, name);
   }
   const seen = readFileSync(`/proc/${pidOf("ledger")}/environ`, "utf8");
   assert.match(seen, /LEDGERMESH_SHARDS=postgres:\/\/ledger:/);
