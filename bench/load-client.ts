@@ -14,6 +14,8 @@ import { localFolder } from "#infra/local/paths.mjs";
 export interface LoadClient {
   /** For the table: who makes the load of a protocol. */
   readonly names: Readonly<Record<Protocol, string>>;
+  /** Whether the load by gRPC comes from ghz, which alone knows open loops, plain text and tokens. */
+  readonly hasGhz: boolean;
   measure(load: Load): Promise<Measurement>;
 }
 
@@ -24,6 +26,7 @@ interface Client {
   readonly measure: Measure;
 }
 
+const GHZ_NAME = `ghz ${GHZ_VERSION}`;
 const GO_FOLDER = new URL("load/", import.meta.url);
 const NODE_CLIENT_FILE = new URL("node-client.ts", import.meta.url);
 
@@ -39,6 +42,7 @@ export async function openLoadClient(signal: AbortSignal, say: (line: string) =>
   const { grpc, rest } = await openClients(signal, say);
   return {
     names: { grpc: grpc.name, rest: rest.name },
+    hasGhz: grpc.name === GHZ_NAME,
     measure: (load) => (load.protocol === "grpc" ? grpc : rest).measure(load),
   };
 }
@@ -59,8 +63,7 @@ async function openClients(signal: AbortSignal, say: (line: string) => void): Pr
   say("building the load clients (ghz takes a minute or two, once)");
   const ghz = await installGhz(signal);
   signal.throwIfAborted();
-  if (ghz === "installed")
-    clients.grpc = { name: `ghz ${GHZ_VERSION}`, measure: (load) => measureWithGhz(load, signal) };
+  if (ghz === "installed") clients.grpc = { name: GHZ_NAME, measure: (load) => measureWithGhz(load, signal) };
   else say(`no ghz, so the gRPC load comes from a slower client in Node: ${ghz.failure}`);
 
   const build = await runProgram("go", ["build", "-o", loadClientFile, "."], signal, {
