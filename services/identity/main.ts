@@ -132,6 +132,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
       stopping.abort();
       await Promise.all(working);
       await access.stop();
+      await ctx.passwords.stop();
       ctx.ledger.close();
       await Promise.all(shards.map((shard) => shard.close()));
     },

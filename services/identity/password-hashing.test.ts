@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism, getPriority } from "node:os";
+import { after, test } from "node:test";
 import { passwordHashing } from "#services/identity/password-hashing.ts";
 
 const passwords = await passwordHashing();
+after(() => passwords.stop());
 
 test("a password matches its own hash only, which is Argon2id with OWASP's parameters and a salt of its own", async () => {
   const [first, second] = await Promise.all([passwords.hash("correct horse"), passwords.hash("correct horse")]);
@@ -19,4 +22,19 @@ test("more than can wait are refused at once, and those that were taken are answ
   assert.ok(refused.length >= 120 - 64 - 4, `${refused.length} refused`);
   for (const { reason } of refused) assert.equal((reason as { reason: string }).reason, "SIGN_IN_OVERLOADED");
   assert.equal(await passwords.verify(undefined, "x"), false);
+});
+
+test("the threads that hash have a lower priority than the process, and nothing else has", async () => {
+  const hashing = passwords.verify(undefined, "x");
+  // /proc: the nice value is the 19th field, counted behind the name in parentheses.
+  const niceness = readdirSync("/proc/self/task").map((thread) =>
+    Number(
+      readFileSync(`/proc/self/task/${thread}/stat`, "utf8")
+        .replace(/^.*\) /, "")
+        .split(" ")[16],
+    ),
+  );
+  assert.equal(niceness.filter((nice) => nice === 10).length, Math.min(availableParallelism(), 4));
+  assert.equal(niceness[0], getPriority());
+  await hashing;
 });
