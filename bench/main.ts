@@ -8,6 +8,7 @@ import { type LoadClient, openLoadClient } from "#bench/load-client.ts";
 import { describeMachine } from "#bench/machine.ts";
 import { measureFreshStart } from "#bench/measure-fresh-start.ts";
 import { OVERLOAD, runOverload } from "#bench/overload-workloads.ts";
+import { runSignIn, SIGN_IN } from "#bench/sign-in-workloads.ts";
 import { formatTable, type Row } from "#bench/table.ts";
 import { runTls, TLS } from "#bench/tls-workloads.ts";
 import { runTokenCheck, TOKEN_CHECK } from "#bench/token-check.ts";
@@ -18,7 +19,7 @@ const WORKLOADS = [...LEDGER_WORKLOADS, TLS, ...FULL_WORKLOADS, TOKEN_CHECK];
 /** Takes minutes, most of them for fetching. */
 const FRESH_START = "fresh-start";
 /** Only when asked for. */
-const MORE_WORKLOADS = [OVERLOAD, GROWTH, FRESH_START];
+const MORE_WORKLOADS = [OVERLOAD, GROWTH, FRESH_START, SIGN_IN];
 const DEFAULT_SECONDS = 6;
 const DEFAULT_ROUNDS = 3;
 const DEFAULT_ENTRIES = 10_000_000;
@@ -51,6 +52,7 @@ const NOT_FOR_THE_LEDGER = [
   "identity",
 ] as const satisfies readonly PartName[];
 const WITHOUT_GATEWAY = [...NOT_FOR_THE_LEDGER, "gateway"] as const satisfies readonly PartName[];
+const NOT_FOR_SIGN_IN = ["elasticsearch", "projector", "reporting", "mail"] as const satisfies readonly PartName[];
 
 const { values: args } = parseArgs({
   options: {
@@ -136,6 +138,7 @@ async function measureAll(
   if (LEDGER_WORKLOADS.some(wanted)) await run(NOT_FOR_THE_LEDGER, runLedgerWorkloads);
   if (wanted(TLS)) await run(WITHOUT_GATEWAY, runTls);
   if (wanted(OVERLOAD)) await run(WITHOUT_GATEWAY, runOverload);
+  if (wanted(SIGN_IN)) await run(NOT_FOR_SIGN_IN, runSignIn);
   if (wanted(GROWTH)) await run(WITHOUT_GATEWAY, (harness) => runGrowth(harness, entries));
   if (FULL_WORKLOADS.some(wanted)) await run([], runFullWorkloads);
   if (wanted(TOKEN_CHECK)) results.rows.push(...(await runTokenCheck()));
