@@ -32,7 +32,7 @@ const P99_TIMES_MAX = 1.2;
 
 const FLOOD_SECONDS = 30;
 const FLOOD_PER_SECOND = 1_000;
-const FLOOD_CONNECTIONS = 64;
+const FLOOD_CONNECTIONS = 512;
 /** What the client must have sent for it to be a flood. */
 const FLOOD_SENT_SHARE_MIN = 0.95;
 /** All of 127/8 is this machine: Envoy sees two clients. */

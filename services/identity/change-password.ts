@@ -11,6 +11,7 @@ import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import { revokeSessionsOf } from "#services/identity/revoke-sessions.ts";
 import { selfOf } from "#services/identity/self.ts";
+import { laneOf } from "#services/identity/take-attempt.ts";
 import { tellOfEndedSessions, tellOfUser } from "#services/identity/tell.ts";
 
 const METHOD = "change_password";
@@ -32,7 +33,7 @@ export async function changePassword(ctx: Context, request: ChangePasswordReques
 
   const user = await provePassword(ctx, call, self, current);
   refuseCommonPassword("new_password", next, user.email);
-  const passwordHash = await ctx.passwords.hash(next);
+  const passwordHash = await ctx.passwords.hash(next, laneOf(call));
   const changed = await ctx.shardOfBucket(self.bucket).transact(async (db) => {
     if (!(await claimKey(db, command))) return false;
     const { rowCount } = await db.query(

@@ -6,6 +6,7 @@ import type { LedgerServiceClient } from "#proto/ledgermesh/ledger/v1/ledger.ts"
 import type { AddressLimit } from "#services/identity/address-limit.ts";
 import type { CountryOf } from "#services/identity/countries.ts";
 import type { IdentityKeys } from "#services/identity/identity-keys.ts";
+import type { OneAtATime } from "#services/identity/one-at-a-time.ts";
 import type { PasswordHashing } from "#services/identity/password-hashing.ts";
 import type { Seal } from "#services/identity/seal.ts";
 import type { Shard } from "#services/identity/shard.ts";
@@ -24,6 +25,8 @@ export interface Context {
   readonly passwords: PasswordHashing;
   /** Of everything that costs a password hash and can be asked for without a token. */
   readonly addressLimit: AddressLimit;
+  /** Sign-ups, by address. */
+  readonly signUps: OneAtATime;
   readonly signingKeys: SigningKeys;
   /** Of the secrets of authenticators. */
   readonly factorSeal: Seal;

@@ -13,7 +13,7 @@ import { refusals } from "#services/identity/refusals.ts";
 import { answerChallenge, challengeIfEnrolled } from "#services/identity/second-factor.ts";
 import { type Session, sessionTokens } from "#services/identity/session-tokens.ts";
 import { returnSignInAttempt, takeSignInAttempt } from "#services/identity/sign-in-limit.ts";
-import { takeAttempt } from "#services/identity/take-attempt.ts";
+import { laneOf, takeAttempt } from "#services/identity/take-attempt.ts";
 
 /** After so long a session needs the password again, however often it was refreshed. */
 const SESSION_HOURS = { USER: 30 * 24, MERCHANT: 30 * 24, OPERATOR: 12 } as const;
@@ -34,7 +34,7 @@ export async function createSession(ctx: Context, request: CreateSessionRequest,
   const bucket = bucketOfEmailKey(emailKey);
   await takeSignInAttempt(ctx, emailKey, bucket);
   const user = await findUser(ctx, emailKey, bucket);
-  if (!(await ctx.passwords.verify(user?.password_hash, password)) || user === undefined) {
+  if (!(await ctx.passwords.verify(user?.password_hash, password, laneOf(call))) || user === undefined) {
     if (user !== undefined) noteFailureLater(ctx, { ...attemptOf(user, client), failure: "WRONG_PASSWORD" });
     throw refusals.credentialsInvalid();
   }

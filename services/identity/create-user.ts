@@ -15,7 +15,7 @@ import { checkPasswordLength, normalizePassword, refuseCommonPassword } from "#s
 import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import type { Shard } from "#services/identity/shard.ts";
-import { takeAttempt } from "#services/identity/take-attempt.ts";
+import { laneOf, takeAttempt } from "#services/identity/take-attempt.ts";
 import { tellOfUser } from "#services/identity/tell.ts";
 
 const METHOD = "create_user";
@@ -33,11 +33,25 @@ export async function createUser(ctx: Context, request: CreateUserRequest, call:
     key,
     fingerprint: ctx.keys.fingerprint([METHOD, parsed]),
   };
+  return ctx.signUps.run(command.caller, () => signUp(ctx, call, shard, parsed, emailKey, command));
+}
+
+async function signUp(
+  ctx: Context,
+  call: Call,
+  shard: Shard,
+  parsed: ParsedUser,
+  emailKey: Buffer,
+  command: SignUpCommand,
+): Promise<User> {
+  const { bucket } = command;
   const known = await readKey(shard, command);
   if (known !== undefined) return replay(ctx, call, command, known);
 
   takeAttempt(ctx, call);
-  const passwordHash = await ctx.passwords.hash(parsed.password);
+  // It costs no hash to say so.
+  if (await isUsed(shard, emailKey)) throw refusals.emailAlreadyUsed();
+  const passwordHash = await ctx.passwords.hash(parsed.password, laneOf(call));
   const userUuid = idToUuid(ctx.newId("user", bucket));
   const outcome = await insertUser(shard, { ...command, ...parsed, userUuid, emailKey, passwordHash });
   switch (outcome.outcome) {
@@ -109,6 +123,14 @@ async function readKey(shard: Shard, { bucket, caller, key }: SignUpCommand): Pr
     [bucket, caller, METHOD, key],
   );
   return row;
+}
+
+async function isUsed(shard: Shard, emailKey: Buffer): Promise<boolean> {
+  const rows = await shard.read(
+    "select 1 as one from identity.login_directory where email_key = $1 and state = 'ACTIVE'",
+    [emailKey],
+  );
+  return rows.length > 0;
 }
 
 function replay(ctx: Context, call: Call, { bucket, key, fingerprint }: SignUpCommand, known: KnownKey): Promise<User> {

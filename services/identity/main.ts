@@ -38,6 +38,7 @@ import { listFundingSources } from "#services/identity/list-funding-sources.ts";
 import { listRevokedSessions } from "#services/identity/list-revoked-sessions.ts";
 import { listSessions } from "#services/identity/list-sessions.ts";
 import { maintain } from "#services/identity/maintenance.ts";
+import { oneAtATime } from "#services/identity/one-at-a-time.ts";
 import { passwordHashing } from "#services/identity/password-hashing.ts";
 import { readMap } from "#services/identity/read-map.ts";
 import { refreshSession } from "#services/identity/refresh-session.ts";
@@ -78,6 +79,7 @@ async function start(settings: Config, log: Logger): Promise<RunningService> {
     keys: identityKeys(settings.identityKey),
     passwords: await passwordHashing(),
     addressLimit: addressLimit(settings.addressLimit, Date.now),
+    signUps: oneAtATime(),
     signingKeys,
     factorSeal: sealFor("second factor", settings.keyEncryptionKey),
     countryOf: await openCountries(),

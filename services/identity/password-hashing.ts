@@ -8,25 +8,30 @@ import { refusals } from "#services/identity/refusals.ts";
 
 /**
  * Argon2id in threads of its own: each hash keeps a processor and 19 MiB busy for some 20 ms. There are as many threads as
- * processors, of a lower priority than everything else; the next hashes wait in a queue, and what finds it full is refused at once.
+ * processors, of a lower priority than everything else. The next hashes wait in lanes, one per client address, which take turns: who
+ * sends many waits for themselves. What finds its lane or all of them full, or has waited for longer than anybody does, is refused.
  */
 export interface PasswordHashing {
   /** A hash in the text form that names its parameters. Throws SIGN_IN_OVERLOADED. */
-  hash(password: string): Promise<string>;
+  hash(password: string, lane: string): Promise<string>;
   /**
    * Whether the password is the one of the hash; without a hash (nobody has this address) it takes the same time and answers
    * false. Throws SIGN_IN_OVERLOADED.
    */
-  verify(passwordHash: string | undefined, password: string): Promise<boolean>;
+  verify(passwordHash: string | undefined, password: string, lane: string): Promise<boolean>;
   stop(): Promise<void>;
 }
 
 const THREADS = Math.min(availableParallelism(), 4);
-const MAX_WAITING = 64;
+const MAX_WAITING = 256;
+const MAX_WAITING_PER_LANE = 64;
+/** The gateway gives a call 6 s. */
+const MAX_WAIT_MS = 4_000;
 
 const waitingHashes = new Gauge({ name: "identity_waiting_password_hashes", help: "Password hashes that wait" });
 
 interface Job {
+  readonly sinceMs: number;
   readonly task: Task;
   readonly resolve: (value: string | boolean) => void;
   readonly reject: (error: unknown) => void;
@@ -34,7 +39,9 @@ interface Job {
 
 /** Hashes once at the start, for the time that an unknown address takes. */
 export async function passwordHashing(): Promise<PasswordHashing> {
-  const waiting: Job[] = [];
+  /** In the order of their turns; none is empty. */
+  const lanes = new Map<string, Job[]>();
+  let waiting = 0;
   const idle: Worker[] = [];
   const busy = new Map<Worker, Job>();
   let stopping = false;
@@ -58,12 +65,42 @@ export async function passwordHashing(): Promise<PasswordHashing> {
     next(worker);
   }
 
-  /** Gives an idle thread the job that waits for the longest. */
+  /** Gives an idle thread the first job of the lane whose turn it is. */
   function next(worker: Worker): void {
-    const job = waiting.shift();
-    waitingHashes.set(waiting.length);
-    if (job === undefined) idle.push(worker);
-    else start(worker, job);
+    for (;;) {
+      const job = takeJob();
+      if (job === undefined) {
+        idle.push(worker);
+        return;
+      }
+      if (performance.now() - job.sinceMs <= MAX_WAIT_MS) {
+        start(worker, job);
+        return;
+      }
+      job.reject(refusals.passwordsOverloaded());
+    }
+  }
+
+  function takeJob(): Job | undefined {
+    const [first] = lanes;
+    if (first === undefined) return undefined;
+    const [lane, jobs] = first;
+    const job = jobs.shift();
+    // To the end of the order.
+    lanes.delete(lane);
+    if (jobs.length > 0) lanes.set(lane, jobs);
+    waiting -= 1;
+    waitingHashes.set(waiting);
+    return job;
+  }
+
+  function enqueue(lane: string, job: Job): void {
+    const jobs = lanes.get(lane) ?? [];
+    if (waiting >= MAX_WAITING || jobs.length >= MAX_WAITING_PER_LANE) throw refusals.passwordsOverloaded();
+    jobs.push(job);
+    lanes.set(lane, jobs);
+    waiting += 1;
+    waitingHashes.set(waiting);
   }
 
   function start(worker: Worker, job: Job): void {
@@ -71,23 +108,23 @@ export async function passwordHashing(): Promise<PasswordHashing> {
     worker.postMessage(job.task);
   }
 
-  function run(task: Task): Promise<string | boolean> {
+  function run(task: Task, lane: string): Promise<string | boolean> {
     return new Promise((resolve, reject) => {
-      const job = { task, resolve, reject };
+      const job = { task, resolve, reject, sinceMs: performance.now() };
       const worker = idle.pop();
-      if (worker !== undefined) start(worker, job);
-      else if (waiting.length >= MAX_WAITING) reject(refusals.passwordsOverloaded());
-      else waitingHashes.set(waiting.push(job));
+      if (worker === undefined) enqueue(lane, job);
+      else start(worker, job);
     });
   }
 
-  const hash = async (password: string) => (await run({ kind: "hash", password })) as string;
+  const hash = async (password: string, lane: string) => (await run({ kind: "hash", password }, lane)) as string;
   await Promise.all(Array.from({ length: THREADS }, startThread));
-  const nobodys = await hash("nobody has this password");
+  const nobodys = await hash("nobody has this password", "");
   return {
     hash,
-    async verify(passwordHash, password) {
-      const matches = (await run({ kind: "verify", passwordHash: passwordHash ?? nobodys, password })) as boolean;
+    async verify(passwordHash, password, lane) {
+      const task = { kind: "verify", passwordHash: passwordHash ?? nobodys, password } as const;
+      const matches = (await run(task, lane)) as boolean;
       return matches && passwordHash !== undefined;
     },
     async stop() {

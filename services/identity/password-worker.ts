@@ -11,7 +11,7 @@ export type Result = { readonly value: string | boolean } | { readonly error: st
 /** OWASP's recommendation: m = 19 MiB, t = 2, p = 1. The library takes Argon2id unless told otherwise. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 /** Of this thread alone: who moves money goes first. */
-const NICENESS = 10;
+const NICENESS = 5;
 
 if (parentPort !== null) {
   const port = parentPort;

@@ -6,7 +6,7 @@ import { checkGivenPassword, normalizePassword } from "#services/identity/passwo
 import { refusals } from "#services/identity/refusals.ts";
 import type { Self } from "#services/identity/self.ts";
 import { returnSignInAttempt, takeSignInAttempt } from "#services/identity/sign-in-limit.ts";
-import { takeAttempt } from "#services/identity/take-attempt.ts";
+import { laneOf, takeAttempt } from "#services/identity/take-attempt.ts";
 
 /** A user who has shown the password once more, as what can be lost for ever needs it. */
 export interface ProvedUser {
@@ -38,7 +38,7 @@ export async function provePassword(ctx: Context, call: Call, self: Self, passwo
   takeAttempt(ctx, call);
   const bucket = bucketOfEmailKey(user.email_key);
   await takeSignInAttempt(ctx, user.email_key, bucket);
-  if (!(await ctx.passwords.verify(user.password_hash, password))) throw refusals.passwordWrong();
+  if (!(await ctx.passwords.verify(user.password_hash, password, laneOf(call)))) throw refusals.passwordWrong();
   await returnSignInAttempt(ctx, user.email_key, bucket);
   return user;
 }

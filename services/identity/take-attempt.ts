@@ -11,3 +11,8 @@ export function takeAttempt(ctx: Context, call: Call): void {
   const waitMs = ctx.addressLimit.take(call.clientAddress);
   if (waitMs > 0) throw refusals.tooManyAttempts(waitMs);
 }
+
+/** Whose password hashes wait for each other (password-hashing.ts). */
+export function laneOf(call: Call): string {
+  return call.clientAddress ?? `peer ${call.peer}`;
+}
