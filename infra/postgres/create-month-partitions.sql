@@ -12,13 +12,13 @@ declare
   t                 record;
   months            date[];
 begin
-  for t in select * from ledger.monthly_tables() m where to_regclass('ledger.' || m.parent) is not null loop
+  for t in select * from ledger.monthly_tables() m where to_regclass(ledger.monthly_table_name(m.parent)) is not null loop
     months := '{}';
-    if pg_relation_size(to_regclass(format('ledger.%s_default', t.parent))) <= max_default_bytes then
+    if pg_relation_size(to_regclass(ledger.monthly_table_name(t.parent) || '_default')) <= max_default_bytes then
       execute format($q$
-        select coalesce(array_agg(distinct date_trunc('month', %s at time zone 'UTC')::date), '{}') from ledger.%s_default
+        select coalesce(array_agg(distinct date_trunc('month', %s at time zone 'UTC')::date), '{}') from %s_default
       $q$, case when t.by_id then format('uuid_extract_timestamp(%I)', t.month_column) else quote_ident(t.month_column) end,
-           t.parent) into months;
+           ledger.monthly_table_name(t.parent)) into months;
     end if;
     return query
     select t.parent, m.month,
@@ -28,7 +28,7 @@ begin
               from generate_series(0, last_month_ahead) ahead
             union select unnest(months)) m
      where m.month is not null
-       and to_regclass(format('ledger.%s_%s', t.parent, to_char(m.month, 'YYYYMM'))) is null;
+       and to_regclass(format('%s_%s', ledger.monthly_table_name(t.parent), to_char(m.month, 'YYYYMM'))) is null;
   end loop;
 end $$;
 
@@ -49,6 +49,7 @@ declare
   -- Clocks may differ; nobody dates anything so far ahead.
   nobody_writes_from constant timestamptz := now() + interval '1 day';
   t           record;
+  whole       text;
   partition   text;
   fallen      text;
   month_from  timestamptz := date_trunc('month', make_month_partition.month::timestamp) at time zone 'UTC';
@@ -60,8 +61,9 @@ declare
   moved       bigint := 0;
 begin
   select * into strict t from ledger.monthly_tables() m where m.parent = make_month_partition.parent;
-  partition := format('ledger.%s_%s', t.parent, to_char(month_from at time zone 'UTC', 'YYYYMM'));
-  fallen := format('ledger.%s_default', t.parent);
+  whole := ledger.monthly_table_name(t.parent);
+  partition := format('%s_%s', whole, to_char(month_from at time zone 'UTC', 'YYYYMM'));
+  fallen := whole || '_default';
   range_from := case when t.by_id then ledger.first_id_of(month_from)::text else month_from::text end;
   range_to := case when t.by_id then ledger.first_id_of(month_to)::text else month_to::text end;
   in_month := format('%1$I >= %2$L and %1$I < %3$L', t.month_column, range_from, range_to);
@@ -72,10 +74,10 @@ begin
   execute format('select exists (select from %s where %s)', fallen, in_month) into has_rows;
 
   begin
-    execute format('create table %s (like ledger.%I including all)', partition, t.parent);
+    execute format('create table %s (like %s including all)', partition, whole);
     -- In a month that is being written, a statement may have chosen the default partition and wait for its lock: it would be
     -- refused by the default's new bounds. So nobody may be between choosing and writing.
-    execute format('lock table only ledger.%I in %s mode', t.parent,
+    execute format('lock table only %s in %s mode', whole,
                    case when has_rows or month_from < nobody_writes_from then 'access exclusive'
                         else 'share update exclusive' end);
     execute format('lock table %s in access exclusive mode', fallen);
@@ -84,8 +86,8 @@ begin
                      fallen, in_month, partition);
       get diagnostics moved = row_count;
     end if;
-    execute format('alter table ledger.%I attach partition %s for values from (%L) to (%L)',
-                   t.parent, partition, range_from, range_to);
+    execute format('alter table %s attach partition %s for values from (%L) to (%L)',
+                   whole, partition, range_from, range_to);
   exception
     when lock_not_available then return query values ('busy', 0::bigint); return;
     -- A row of a month that nobody should write yet, since we looked: next time it is seen.

@@ -132,8 +132,10 @@ test("a partition that the worker makes is as one that the migrations make: keys
         )
       ).rows;
     const before = await shape();
-    assert.equal(before.length, TABLES.length);
+    // The identity log as well.
+    assert.equal(before.length, TABLES.length + 1);
     await db.query(TABLES.map((table) => `drop table ledger.${table}_${suffix};`).join(""));
+    await db.query(`drop table identity.events_${suffix}`);
     await asLedger(make);
     assert.deepEqual(await shape(), before);
   });
@@ -436,4 +438,25 @@ test("a key whose retention is over makes a new transfer", async () => {
   } finally {
     ledger.signal("SIGKILL");
   }
+});
+
+test("the identity log has its months made ahead too, and rows of a month without one are moved", async () => {
+  await asSuperuser(async (db) => {
+    const { suffix, date } = await monthAhead(db, 1);
+    const where = () =>
+      db.query(
+        "select tableoid::regclass::text as name, count(*)::int as rows from identity.events group by 1 order by 1",
+      );
+    await db.query(`begin; lock table only identity.events in access exclusive mode;
+      alter table identity.events detach partition identity.events_${suffix}; drop table identity.events_${suffix}; commit`);
+    await db.query(
+      `insert into identity.events (number, bucket, aggregate_id, aggregate_version, type, schema_version, payload, occurred_at)
+       select i, 0, 'x', 1, 'x', 1, '{}', $1::timestamptz + make_interval(mins => i) from generate_series(1, 50) i`,
+      [`${date}T00:00:00Z`],
+    );
+    assert.deepEqual((await where()).rows, [{ name: "identity.events_default", rows: 50 }]);
+    assert.deepEqual(await asLedger(make), { made: 1, movedRows: 50, busy: 0, tooLarge: 0 });
+    assert.deepEqual((await where()).rows, [{ name: `identity.events_${suffix}`, rows: 50 }]);
+    await db.query("truncate identity.events");
+  });
 });
