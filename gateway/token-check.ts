@@ -73,9 +73,12 @@ export function tokenPolicy({ isOpen }: Route): Json {
   };
 }
 
-/** Fits answers of the filter about a token that was sent: all of them, or those of one code of google::jwt_verify. */
+/**
+ * Fits answers of the filter about a token that was sent: all of them, or those of one code of google::jwt_verify. What one
+ * issuer's keys did not fit may have been good by another's, so the failure alone says nothing: the answer must be one.
+ */
 export function tokenFailure(code?: number): Json {
-  return {
+  const failure = {
     metadata_filter: {
       matcher: {
         filter: FILTER,
@@ -85,6 +88,10 @@ export function tokenFailure(code?: number): Json {
       match_if_key_not_found: false,
     },
   };
+  const refused = [401, 403].map((status) => ({
+    status_code_filter: { comparison: { op: "EQ", value: { default_value: status, runtime_key: "none" } } },
+  }));
+  return { and_filter: { filters: [{ or_filter: { filters: refused } }, failure] } };
 }
 
 function publishesKeys(contract: Contract): boolean {

@@ -7,7 +7,7 @@ import { TOKEN_AUDIENCE, TOKEN_ISSUER } from "#lib/access-token.ts";
 import { DEVELOPMENT_KEY_ID } from "#lib/signing-keys.ts";
 import { type GatewayProcess, type StandIn, startGateway } from "#tests/gateway-process.ts";
 import { parseRaw, requestText, sendRaw } from "#tests/raw-http.ts";
-import { errorOf, type RestAnswer, rest } from "#tests/rest.ts";
+import { errorOf, type RestAnswer, type RestRequest, rest } from "#tests/rest.ts";
 import { eventually, restUrl } from "#tests/stack.ts";
 
 /** Without a good access token nothing gets past the gateway but what the contract opens to anybody. */
@@ -183,6 +183,25 @@ test("the token is looked at before the body is", async () => {
   const { status, reason } = errorOf(parseRaw(await sendRaw(head, gateway.url)));
   assert.deepEqual([status, reason], [401, "TOKEN_REQUIRED"]);
   assert.ok(performance.now() - begin < 1_000);
+});
+
+test("what else is wrong with a request that has a good token is not put down to the token", async () => {
+  const keys = [published("identity").jwk];
+  const standIn: StandIn = ({ method }) => Promise.resolve(method === "GetJwks" ? { keys } : undefined);
+  const doomed = await startGateway(standIn, undefined, { tokens: { issuer: TOKEN_ISSUER, developmentKey } });
+  try {
+    await eventually(async () => (await keyFetches(doomed, "success")) > 0, "it knows identity's keys", 5_000);
+    const reasonOf = async (path: string, request: RestRequest) =>
+      errorOf(await rest(doomed.url + path, { ...request, token: await tokenOf() })).reason;
+    const transfers = "/v1/ledger/transfers";
+    assert.equal(await reasonOf(transfers, { body: `{"memo":"${"x".repeat(70_000)}"}` }), "BODY_TOO_LARGE");
+    assert.equal(await reasonOf(transfers, { body: "{" }), "MALFORMED_JSON");
+    assert.equal(await reasonOf(transfers, { method: "PUT" }), "METHOD_NOT_ALLOWED");
+    doomed.breakServices();
+    assert.equal(await reasonOf(transfers, { body: "{}" }), "SERVICE_UNAVAILABLE");
+  } finally {
+    doomed.stop();
+  }
 });
 
 test("a page hears why it was refused, and its preflight needs no token", async () => {
