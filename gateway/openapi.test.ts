@@ -74,16 +74,20 @@ test("every operation says who may call it, and every error has the one shape", 
     const roles = operation["x-ledgermesh-roles"];
     assert.ok(roles.length > 0);
     assert.equal(operation.security.length, roles.includes("ANONYMOUS") ? 0 : 1);
-    assert.equal("401" in operation.responses, !roles.includes("ANONYMOUS"));
+    if (!roles.includes("ANONYMOUS")) assert.ok(operation.responses["401"] && operation.responses["403"]);
     assert.notEqual(operation.description, "", operation.operationId);
     for (const status of ["200", "400", "429", "500", "503", "504"]) assert.ok(operation.responses[status], status);
   }
+  // Open to anybody, and yet it refuses who sends what is none of ours.
+  assert.ok(operationOf("RefreshSession").responses["401"]);
+  assert.equal("401" in operationOf("GetJwks").responses, false);
   assert.deepEqual(operationOf("CreateTransfer")["x-ledgermesh-roles"], ["SERVICE", "OPERATOR"]);
 });
 
 test("a command has its key, a query of the history its position", () => {
   const header = (id: string, name: string) => operationOf(id).parameters.find((parameter) => parameter.name === name);
   assert.equal(header("CreateTransfer", "Idempotency-Key")?.required, true);
+  assert.equal(header("RefreshSession", "Idempotency-Key")?.required, false);
   assert.equal(header("BatchCreateTransfers", "Idempotency-Key"), undefined);
   assert.equal(header("GetTransfer", "Idempotency-Key"), undefined);
   assert.equal(header("ListEntries", "x-read-after")?.in, "header");

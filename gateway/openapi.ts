@@ -12,7 +12,7 @@ import {
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { type Route, readContract } from "#gateway/contract.ts";
 import { commentOf, packageCommentOf } from "#gateway/openapi-comments.ts";
-import { errorResponses, readReasons, sharedErrorResponses } from "#gateway/openapi-errors.ts";
+import { type ErrorReason, errorResponses, readReasons, sharedErrorResponses } from "#gateway/openapi-errors.ts";
 import { type FieldRule, type Json, type Schemas, schemaCollector } from "#gateway/openapi-schemas.ts";
 import { SERVICES } from "#gateway/render-config.ts";
 import { MAX_BATCH_BODY_BYTES, MAX_BODY_BYTES } from "#gateway/routes.ts";
@@ -50,6 +50,7 @@ function buildOpenApi(descriptorSet: Uint8Array, errorsPage: string): Json {
     hasOption(field, ruleOption) ? (getOption(field, ruleOption) as FieldRule) : undefined;
   const schemas = schemaCollector(ruleOf);
   const { routes } = readContract(descriptorSet, SERVICES);
+  const reasons = readReasons(errorsPage);
 
   const paths: Record<string, Record<string, Json>> = {};
   const tags = new Map<string, Json>();
@@ -58,7 +59,7 @@ function buildOpenApi(descriptorSet: Uint8Array, errorsPage: string): Json {
     const rule = getOption(method, callersOption) as CallerRule;
     if (rule.internal) continue;
     tags.set(tagOf(service), { name: tagOf(service), description: tagText(service) });
-    const described = operation(route, service, method, schemas, rule, ruleOf);
+    const described = operation(route, service, method, schemas, rule, { ruleOf, reasons });
     paths[route.pathTemplate] = { ...paths[route.pathTemplate], [route.httpMethod.toLowerCase()]: described };
   }
   refuseIdsTwice(paths);
@@ -87,7 +88,7 @@ function buildOpenApi(descriptorSet: Uint8Array, errorsPage: string): Json {
       schemas: schemas.components(),
       responses: sharedErrorResponses(),
     },
-    "x-ledgermesh-reasons": readReasons(errorsPage).map(({ reason, status, httpStatuses, meaning }) => ({
+    "x-ledgermesh-reasons": reasons.map(({ reason, status, httpStatuses, meaning }) => ({
       reason,
       status,
       http_statuses: httpStatuses,
@@ -132,13 +133,14 @@ function operation(
   method: DescMethod,
   schemas: Schemas,
   callers: CallerRule,
-  ruleOf: RuleOf,
+  { ruleOf, reasons }: { readonly ruleOf: RuleOf; readonly reasons: readonly ErrorReason[] },
 ): Json {
   const roles = callers.roles.map((role) => ROLE_NAMES.get(role) ?? String(role));
   const text = commentOf(method);
   const isOpen = roles.includes("ANONYMOUS");
   const fromPath = [...route.pathTemplate.matchAll(/\{(\w+)\}/g)].map(([, name]) => name ?? "");
-  const takesKey = method.input.fields.some(({ name }) => name === "idempotency_key");
+  const key = method.input.fields.find(({ name }) => name === "idempotency_key");
+  const takesKey = key !== undefined;
   return {
     operationId: method.name,
     summary: inWords(method.name),
@@ -147,7 +149,7 @@ function operation(
     parameters: [
       ...pathParameters(method.input, fromPath, schemas),
       ...(route.hasBody ? [] : queryParameters(method.input, fromPath, schemas, ruleOf)),
-      ...(takesKey ? [IDEMPOTENCY_KEY] : []),
+      ...(key === undefined ? [] : [idempotencyKeyHeader(key)]),
       ...(service.file.proto.package.startsWith("ledgermesh.reporting.") ? [READ_AFTER] : []),
     ],
     ...(route.hasBody && {
@@ -166,6 +168,7 @@ function operation(
       ...errorResponses(
         [
           ...COMMON_STATUSES,
+          ...statusesNamedIn(text, reasons),
           ...(isOpen ? [] : [401, 403]),
           ...(fromPath.length > 0 || namesResource(method.input, ruleOf) ? [404] : []),
           ...(takesKey ? [409] : []),
@@ -185,14 +188,23 @@ function inWords(name: string): string {
   return name.replaceAll(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
 
-const IDEMPOTENCY_KEY: Json = {
-  name: "Idempotency-Key",
-  in: "header",
-  required: true,
-  description:
-    "New for each command and the same for each retry of it: make it unique by itself (a UUID). The field `idempotency_key` of the body does as well; when both are there they must be the same.",
-  schema: { type: "string", pattern: "^[!-~]{1,128}$" },
-};
+/** The statuses of the reasons that a comment names. */
+function statusesNamedIn(text: string, reasons: readonly ErrorReason[]): number[] {
+  const named = new Set(text.match(/\b[A-Z]+(_[A-Z]+)+\b/g));
+  return reasons.filter(({ reason }) => named.has(reason)).flatMap(({ httpStatuses }) => httpStatuses);
+}
+
+function idempotencyKeyHeader(field: DescField): Json {
+  return {
+    name: "Idempotency-Key",
+    in: "header",
+    // Some calls cannot be repeated without a key, but can be made.
+    required: !commentOf(field).includes("may be left out"),
+    description:
+      "New for each command and the same for each retry of it: make it unique by itself (a UUID). The field `idempotency_key` of the body does as well; when both are there they must be the same.",
+    schema: { type: "string", pattern: "^[!-~]{1,128}$" },
+  };
+}
 
 const READ_AFTER: Json = {
   name: "x-read-after",
