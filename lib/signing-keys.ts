@@ -63,7 +63,7 @@ export async function openSigningKeys(
       const next = new Map<string, CryptoKey>();
       const nextMaterials = new Map<string, string>();
       for (const { kid, kty, crv, x } of (await fetchKeys()).slice(0, MAX_KEYS)) {
-        if (kid === DEVELOPMENT_KEY_ID || kty !== "OKP" || crv !== "Ed25519") continue;
+        if (kty !== "OKP" || crv !== "Ed25519") continue;
         const known = materials.get(kid) === x ? published.get(kid) : undefined;
         next.set(kid, known ?? ((await importJWK({ kty, crv, x }, "EdDSA")) as CryptoKey));
         nextMaterials.set(kid, x);
