@@ -127,7 +127,7 @@ test("a partition that the worker makes is as one that the migrations make: keys
                   (select array_agg(attname || ' ' || format_type(atttypid, atttypmod) || attnotnull order by attnum)
                      from pg_attribute where attrelid = c.oid and attnum > 0) as columns,
                   (select array_agg(pg_get_constraintdef(oid) order by 1) from pg_constraint where conrelid = c.oid) as constraints
-             from pg_class c where relname like '%\\_' || $1 and relkind = 'r' order by 1`,
+             from pg_class c where relname like '%\\_' || $1 and relkind = 'r' order by c.oid::regclass::text`,
           [suffix],
         )
       ).rows;
