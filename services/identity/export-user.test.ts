@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
+import { linkCard } from "#tests/funding-sources.ts";
 import { identity, openAccount, transfer } from "#tests/stack.ts";
 import { bearer, signIn, signUp } from "#tests/users.ts";
 
@@ -12,8 +13,11 @@ test("a user gets everything that is held about them, and nothing of anybody els
   const account = await openAccount({ ownerId: user.userId });
   await transfer("system:cash", account.accountId, 9_007_199_254_740_993n);
   await openAccount({ ownerId: stranger.userId });
+  const [card] = [await linkCard(tokens), await linkCard(strangers, { name: "Mastercard" })];
   const { response } = await call(identity, identity.exportUser, {}, bearer(tokens));
   assert.deepEqual(response.user, user);
+  assert.deepEqual(response.fundingSources, [card]);
+  assert.equal(response.devices.length, 1);
   assert.deepEqual(
     response.sessions.map(({ sessionId, current }) => [sessionId, current]),
     [[tokens.sessionId, true]],
@@ -29,6 +33,6 @@ test("a user gets everything that is held about them, and nothing of anybody els
     },
   ]);
   const text = JSON.stringify(response, (_, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
-  for (const other of [stranger.userId, stranger.email, strangers.sessionId, "argon2"])
+  for (const other of ["Mastercard", stranger.userId, stranger.email, strangers.sessionId, "argon2"])
     assert.ok(!text.includes(other));
 });

@@ -9,6 +9,8 @@ import {
 import { Account_Kind, Account_Status } from "#proto/ledgermesh/ledger/v1/ledger.ts";
 import type { Context } from "#services/identity/context.ts";
 import { accountsOf } from "#services/identity/ledger-accounts.ts";
+import { listDevices } from "#services/identity/list-devices.ts";
+import { listFundingSources } from "#services/identity/list-funding-sources.ts";
 import { readUser } from "#services/identity/read-user.ts";
 import { refusals } from "#services/identity/refusals.ts";
 import { type Self, selfOf } from "#services/identity/self.ts";
@@ -27,11 +29,15 @@ export async function exportUser(ctx: Context, _request: ExportUserRequest, call
       `select ${SESSION_COLUMNS} from identity.sessions where user_id = $1 order by session_id desc limit $2`,
       [self.userUuid, MAX_SESSIONS],
     );
+  const { devices } = await listDevices(ctx, {}, call);
+  const { fundingSources } = await listFundingSources(ctx, {}, call);
   const accounts = await accountsOf(ctx, call, self.userId);
   return {
     exportTime: new Date(ctx.nowMs()),
     user,
     sessions: sessions.map((row) => toSession(row, self)),
+    devices,
+    fundingSources,
     loginEvents: await readLoginEvents(ctx, self),
     accounts: accounts.map(({ accountId, currency, kind, status, postedMinorUnits }) => ({
       accountId,
