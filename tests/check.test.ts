@@ -228,7 +228,7 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
     sql: `delete from ledger.accounts where account_id = ${uuidOf(dave)}`,
     found: [
       `3 2 ENTRY_WITHOUT_ACCOUNT ${dave} 3`,
-      `3 5 KEY_WITHOUT_EFFECT local create_account`,
+      `3 5 KEY_WITHOUT_EFFECT service:console create_account`,
       `3 7 EVENT_WITHOUT_ACCOUNT ${dave}`,
     ],
   }),
@@ -258,12 +258,12 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
     shard: 1,
     sql: `insert into ledger.idempotency_keys select bucket, caller, method, 'another', fingerprint, gen_random_uuid(), refusal, created_at
             from ledger.idempotency_keys where ${keyOf(bob)}`,
-    found: [`1 5 KEY_WITHOUT_EFFECT local create_account`],
+    found: [`1 5 KEY_WITHOUT_EFFECT service:console create_account`],
   }),
   "a refused command that was done": ({ lunch }) => ({
     shard: 1,
     sql: `update ledger.idempotency_keys set refusal = '{}' where ${keyOf(lunch)}`,
-    found: [`1 5 REFUSED_WITH_EFFECT local create_transfer`],
+    found: [`1 5 REFUSED_WITH_EFFECT service:console create_transfer`],
   }),
   "a lost key": ({ lunch }) => ({
     shard: 1,
@@ -278,7 +278,7 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
   "a lost transfer": ({ snack }) => ({
     shard: 1,
     sql: `delete from ledger.transfers where ${transferOf(snack)}`,
-    found: [`1 5 KEY_WITHOUT_EFFECT local create_transfer`, `1 7 EVENT_WITHOUT_TRANSFER ${snack}`],
+    found: [`1 5 KEY_WITHOUT_EFFECT service:console create_transfer`, `1 7 EVENT_WITHOUT_TRANSFER ${snack}`],
   }),
   "a transfer that no event tells of": ({ lunch }) => ({
     shard: 1,
@@ -427,7 +427,7 @@ const plants: Readonly<Record<string, (town: Town) => Plant>> = {
     found: [
       `1 4 DECISION_WITHOUT_TRANSFER ${rent}`,
       `1 4 TRANSIT_WRONG ${TRANSIT} EUR`,
-      `1 5 KEY_WITHOUT_EFFECT local create_transfer`,
+      `1 5 KEY_WITHOUT_EFFECT service:console create_transfer`,
       `1 7 EVENT_WITHOUT_TRANSFER ${rent}`,
       `2 4 LEG_WITHOUT_TRANSFER ${rent} 1`,
     ],
