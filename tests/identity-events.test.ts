@@ -1,10 +1,11 @@
+// Runs alone: it kills the relay.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { Client } from "pg";
 import { shardUrls } from "#infra/local/endpoints.ts";
 import { IDENTITY_LOG } from "#lib/events.ts";
 import { addIdentityEvent } from "#services/identity/add-identity-event.ts";
-import { eventually, newId, postgres, shardNumbers, stackName } from "#tests/stack.ts";
+import { eventually, kill9, newId, postgres, shardNumbers, stackName } from "#tests/stack.ts";
 import { closeNats, lastSequence, loggedEvents, publishedEvents } from "#tests/stream.ts";
 
 after(() => closeNats());
@@ -61,4 +62,22 @@ test("every identity event of every shard reaches JetStream once, in order, as i
     }
     await eventually(caughtUp, "all of it is sealed");
   }
+});
+
+test("a relay that dies in the midst leaves no identity event out and none out of order", async () => {
+  const [shard] = shardNumbers as [number];
+  const { head: before } = await numbersOf(shard);
+  const sequence = await lastSequence(IDENTITY_LOG);
+  const adding = addEvents(shard, 400);
+  await eventually(async () => (await numbersOf(shard)).cursor > before, "the relay is at work");
+  await Promise.all([kill9("relay"), adding]);
+  const { head: last } = await numbersOf(shard);
+  await eventually(async () => (await numbersOf(shard)).cursor === last, "the next relay has caught up", 60_000);
+  let expected = before + 1n;
+  for (const { number } of await publishedEvents(shard, sequence, last, IDENTITY_LOG)) {
+    const found = BigInt(number);
+    assert.ok(found <= expected, `event ${expected} was skipped: ${found} came`);
+    if (found === expected) expected += 1n;
+  }
+  assert.equal(expected, last + 1n);
 });
