@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
 import { eventually, identity, newKey } from "#tests/stack.ts";
-import { bearer, messagesTo, PASSWORD, signIn, signUp } from "#tests/users.ts";
+import { bearer, emailToken, messagesTo, newEmail, PASSWORD, signIn, signUp } from "#tests/users.ts";
 
 const NEW_PASSWORD = "another sound password";
 
@@ -30,6 +30,24 @@ test("from now on the new password is the password, every other session is over,
   const [message = ""] = await messagesTo(user.email);
   assert.match(message, /Subject: Your password was changed/);
   assert.ok(!message.includes(NEW_PASSWORD));
+});
+
+test("a change of e-mail that somebody asked for with the former password comes to nothing, and its address is free", async () => {
+  const { user, tokens, change } = await someone();
+  const thief = bearer(await signIn(user));
+  const email = newEmail();
+  await call(identity, identity.changeEmail, { newEmail: email, password: PASSWORD, idempotencyKey: newKey() }, thief);
+  const token = await emailToken(email);
+  assert.equal((await change(PASSWORD, NEW_PASSWORD)).response.pendingEmail, "");
+  await assert.rejects(call(identity, identity.confirmEmail, { token }), { reason: "EMAIL_TOKEN_INVALID" });
+  const { response: now } = await call(identity, identity.getUser, {}, bearer(tokens));
+  assert.deepEqual([now.email, now.pendingEmail], [user.email, ""]);
+  const isFree = () =>
+    signUp({ email }).then(
+      () => true,
+      () => false,
+    );
+  await eventually(isFree, "the worker has released the address", 20_000);
 });
 
 test("without the current password nothing changes, and guessing it is limited", async () => {

@@ -4,6 +4,7 @@ import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import type { ChangePasswordRequest, User } from "#proto/ledgermesh/identity/v1/identity.ts";
 import { claimKey, wasDone } from "#services/identity/claim-key.ts";
 import type { Context } from "#services/identity/context.ts";
+import { cancelWaitingChanges } from "#services/identity/email-change.ts";
 import { emails, queueEmail } from "#services/identity/outgoing-email.ts";
 import { checkPasswordLength, normalizePassword, refuseCommonPassword } from "#services/identity/password-rules.ts";
 import { parsePassword, provePassword } from "#services/identity/prove-password.ts";
@@ -44,6 +45,8 @@ export async function changePassword(ctx: Context, request: ChangePasswordReques
     // Somebody else has changed it meanwhile.
     if (rowCount === 0) throw refusals.passwordWrong();
     const ended = await revokeSessionsOf(db, "PASSWORD_CHANGED", self.userUuid, self.sessionUuid);
+    // Whoever knew the former password may have asked for one. The user's row is locked, so none is asked for with it from here on.
+    await cancelWaitingChanges(db, self.userUuid);
     await db.query("delete from identity.login_challenges where user_id = $1", [self.userUuid]);
     await queueEmail(ctx, db, self, emails.passwordChanged(user.email));
     await tellOfUser(db, self.userUuid, { type: "user_updated", changedFields: ["password"] });

@@ -16,7 +16,7 @@ import { tellOfUser } from "#services/identity/tell.ts";
  *                -> CANCELED when it is somebody's
  *   PENDING    the token is on its way.
  *                -> CONFIRMED when it comes back in time
- *                -> CANCELED when its time is over, another change is asked for, or the user is closed
+ *                -> CANCELED when its time is over, another change is asked for, the password is changed, or the user is closed
  *   CONFIRMED  it is going to happen. Next: the reservation becomes the user's row of the directory (both addresses lead to the user
  *              for a moment); then, in one commit, the user switches, the row goes, and the former address is to be released
  *                -> gone

@@ -32,7 +32,7 @@ export const refusals = {
     refuse(
       "FAILED_PRECONDITION",
       "EMAIL_TOKEN_INVALID",
-      "The token is none of ours, was used, is older than 24 hours, or another change took its place. Ask for the change again.",
+      "The token is none of ours, was used, is older than 24 hours, or its change was given up (another took its place, or the password was changed). Ask for the change again.",
       {},
     ),
 
