@@ -39,7 +39,7 @@ export async function createSession(ctx: Context, request: CreateSessionRequest,
     throw refusals.credentialsInvalid();
   }
   await returnSignInAttempt(ctx, emailKey, bucket);
-  const challengeId = await challengeIfEnrolled(ctx, user.user_id);
+  const challengeId = await challengeIfEnrolled(ctx, user);
   if (challengeId !== undefined) throw refusals.secondFactorRequired(challengeId);
   return openSession(ctx, user, false, client);
 }

@@ -1,10 +1,15 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
 import { parseId } from "#lib/ids.ts";
+import type { Context } from "#services/identity/context.ts";
+import { challengeIfEnrolled } from "#services/identity/second-factor.ts";
 import { answer, challengeOf, codeOf, type Enrolled, signUpWithFactor, wrongCode } from "#tests/factors.ts";
+import { closeIdentityContext, identityContext } from "#tests/identity-context.ts";
 import { eventually, identity, newKey, postgres, shardNumbers } from "#tests/stack.ts";
 import { bearer, PASSWORD } from "#tests/users.ts";
+
+after(closeIdentityContext);
 
 const uuidOf = ({ user }: Enrolled) => parseId(user.userId)?.uuid as string;
 
@@ -132,6 +137,23 @@ test("a challenge is good once, for five minutes, with its secret, and for the p
     bearer(enrolled.tokens),
   );
   await assert.rejects(answer(before, { totpCode: codeOf(enrolled.secret, 1) }), invalid);
+});
+
+test("a password that is changed while its hash is computed gets no challenge", async () => {
+  const enrolled = await signUpWithFactor();
+  const ctx = identityContext() as Context;
+  const hashes = () => rowsOf("select user_id, password_hash from identity.users where user_id = $1", uuidOf(enrolled));
+  const [shown] = (await hashes()) as { user_id: string; password_hash: string }[];
+  assert.ok(shown);
+  assert.match((await challengeIfEnrolled(ctx, shown)) ?? "", /^chal_/);
+  await call(
+    identity,
+    identity.changePassword,
+    { currentPassword: PASSWORD, newPassword: "another sound password", idempotencyKey: newKey() },
+    bearer(enrolled.tokens),
+  );
+  assert.equal(await challengeIfEnrolled(ctx, shown), undefined);
+  assert.deepEqual(await rowsOf("select from identity.login_challenges where user_id = $1", uuidOf(enrolled)), []);
 });
 
 test("turning it on, signing in with it and turning it off are events, without anything personal", async () => {

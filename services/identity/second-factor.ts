@@ -1,5 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { idToUuid, parseId, uuidToId } from "#lib/ids.ts";
+import { bucketOfUuid, idToUuid, parseId, uuidToId } from "#lib/ids.ts";
 import type { CreateSessionRequest } from "#proto/ledgermesh/identity/v1/identity.ts";
 import type { Context } from "#services/identity/context.ts";
 import type { SigningInUser } from "#services/identity/create-session.ts";
@@ -16,18 +16,26 @@ const CHALLENGE_MINUTES = 5;
 const MAX_CODES = 10;
 const SECRET_BYTES = 24;
 
-/** Whose password was right: the id of a new challenge when they have a second factor, otherwise undefined. */
-export async function challengeIfEnrolled(ctx: Context, userUuid: string): Promise<string | undefined> {
-  const user = parseId(uuidToId("user", userUuid), "user");
-  if (user === undefined) return undefined;
-  const id = ctx.newId("chal", user.bucket);
+/**
+ * Whose password was right: the id of a new challenge when they have a second factor, otherwise undefined. Undefined as well when it
+ * is their password no more, since the hash may have waited for seconds; then no session is made either.
+ */
+export async function challengeIfEnrolled(
+  ctx: Context,
+  { user_id, password_hash }: Pick<SigningInUser, "user_id" | "password_hash">,
+): Promise<string | undefined> {
+  const bucket = bucketOfUuid(user_id);
+  const id = ctx.newId("chal", bucket);
   const secret = randomBytes(SECRET_BYTES).toString("base64url");
-  const { rowCount } = await ctx.shardOfBucket(user.bucket).transact((db) =>
+  const { rowCount } = await ctx.shardOfBucket(bucket).transact((db) =>
+    // The user's row is locked: a change of the password comes first, or finds the challenge and deletes it.
     db.query(
       `insert into identity.login_challenges (challenge_id, bucket, user_id, secret_hash, expires_at)
-       select $1, bucket, user_id, $3, now() + make_interval(mins => $4) from identity.totp
-        where user_id = $2 and state = 'ACTIVE'`,
-      [idToUuid(id), userUuid, hashOf(secret), CHALLENGE_MINUTES],
+       select $1, t.bucket, t.user_id, $3, now() + make_interval(mins => $4)
+         from identity.totp t join identity.users u on u.user_id = t.user_id
+        where t.user_id = $2 and t.state = 'ACTIVE' and u.status = 'ACTIVE' and u.password_hash = $5
+          for share of u`,
+      [idToUuid(id), user_id, hashOf(secret), CHALLENGE_MINUTES, password_hash],
     ),
   );
   return rowCount === 1 ? `${id}.${secret}` : undefined;
