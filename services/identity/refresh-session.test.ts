@@ -71,6 +71,27 @@ test("a lost answer is asked for again with the same idempotency key, at once an
   await assert.rejects(refresh(next.refreshToken), INVALID);
 });
 
+test("a lost answer is asked for within a minute: after that whoever knows token and key is taken for a thief", async () => {
+  const { refreshToken, sessionId } = await newSession();
+  const key = newKey();
+  await refresh(refreshToken, key);
+  const age = async (seconds: number) => {
+    for (const shard of shardNumbers) {
+      await postgres(shard).query(
+        "update identity.sessions set refreshed_at = now() - make_interval(secs => $2) where session_id = $1",
+        [parseId(sessionId, "sess")?.uuid, seconds],
+      );
+    }
+  };
+  await age(50);
+  const { response: next, replayed } = await refresh(refreshToken, key);
+  assert.ok(replayed);
+  await age(60);
+  await assert.rejects(refresh(refreshToken, key), INVALID);
+  assert.equal(await stateOf(sessionId), "REVOKED REFRESH_TOKEN_REUSED");
+  await assert.rejects(refresh(next.refreshToken), INVALID);
+});
+
 test("a thief who has the token, but not the key, ends the session and gets nothing", async () => {
   const { refreshToken, sessionId } = await newSession();
   await refresh(refreshToken, newKey());

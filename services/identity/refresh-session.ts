@@ -16,12 +16,15 @@ import { revokeSession } from "#services/identity/revoke-sessions.ts";
 import { type Session, sessionTokens } from "#services/identity/session-tokens.ts";
 import { tellOfEndedSessions } from "#services/identity/tell.ts";
 
+const REPEATED_FOR_SECONDS = 60;
+
 /**
  * A session's refresh token, number n, is in one of these states, decided under the lock of the session's row:
  *
  *   CURRENT   n is the session's number and the secret is the stored one: n + 1 takes its place
- *   REPEATED  n + 1 is the session's number, and follows from this token and this idempotency key: the answer was lost
- *   REUSED    an older one, used by somebody before: one of the two has stolen it, so the session ends
+ *   REPEATED  n + 1 is the session's number, for a minute at most, and follows from this token and this idempotency key: the
+ *             answer was lost
+ *   REUSED    any other number that is below the session's: one of the two has stolen it, so the session ends
  *   OVER      the session is revoked or expired
  */
 export async function refreshSession(ctx: Context, request: RefreshSessionRequest, call: Call): Promise<SessionTokens> {
@@ -64,15 +67,17 @@ interface SessionRow {
   readonly expires_at: Date;
   readonly is_over: boolean;
   readonly refresh_number: number;
+  readonly may_repeat: boolean;
   readonly refresh_hash: Buffer;
 }
 
 async function lockSession(db: PoolClient, sessionUuid: string): Promise<SessionRow | undefined> {
   const { rows } = await db.query<SessionRow>(
     `select user_id, role, second_factor, expires_at, refresh_number, refresh_hash,
-            (state <> 'ACTIVE' or expires_at <= clock_timestamp()) as is_over
+            (state <> 'ACTIVE' or expires_at <= clock_timestamp()) as is_over,
+            refreshed_at > clock_timestamp() - make_interval(secs => $2) as may_repeat
        from identity.sessions where session_id = $1 for update`,
-    [sessionUuid],
+    [sessionUuid, REPEATED_FOR_SECONDS],
   );
   return rows[0];
 }
@@ -85,7 +90,7 @@ function stateOf(row: SessionRow, token: RefreshToken, next: RefreshToken): "CUR
   // A number that was never given out: of a database that was set back.
   if (token.number > row.refresh_number) return "OVER";
   const isRepeated = next.number === row.refresh_number && timingSafeEqual(refreshHash(next), row.refresh_hash);
-  return isRepeated ? "REPEATED" : "REUSED";
+  return isRepeated && row.may_repeat ? "REPEATED" : "REUSED";
 }
 
 async function replaceToken(db: PoolClient, sessionUuid: string, next: RefreshToken): Promise<void> {
