@@ -27,7 +27,7 @@ export function commandWriter(shard: Shard): CommandWriter {
     shard,
     connection: shard.openWriter(),
     turns: turns(),
-    known: knownAccounts(shard.reads),
+    known: knownAccounts(shard.lookUps),
     optimism: optimism(),
   };
 }

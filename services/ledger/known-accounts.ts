@@ -10,8 +10,11 @@ import type { LockedAccount } from "#services/ledger/transfer.ts";
 export interface KnownAccounts {
   /** By UUID; undefined when it is not known. Never changed: a batch works with copies. */
   get(uuid: string): LockedAccount | undefined;
-  /** Reads those that are not known, without locks; resolves when all that exist are known. */
-  learn(names: ReadonlyMap<string, string>): Promise<void>;
+  /**
+   * Reads those that are not known, without locks. Answers which of them do not exist; the others are known afterwards, unless
+   * they are forgotten again meanwhile.
+   */
+  learn(names: ReadonlyMap<string, string>): Promise<ReadonlySet<string>>;
   /** Accounts as a batch leaves them. */
   note(accounts: Iterable<LockedAccount>): void;
   forget(accounts: Iterable<LockedAccount>): void;
@@ -21,14 +24,18 @@ export interface KnownAccounts {
   clockMs(): number | undefined;
 }
 
-/** About 10 MB. Beyond it, those that came first are read again when they are needed. */
+/** About 10 MB. Beyond it, those that no batch has touched for longest are forgotten. */
 const MAX_KNOWN_ACCOUNTS = 20_000;
 
-export function knownAccounts(reads: Pool): KnownAccounts {
+const NONE: ReadonlySet<string> = new Set();
+
+export function knownAccounts(lookUps: Pool): KnownAccounts {
   const known = new Map<string, LockedAccount>();
   let clock: { readonly clockMs: number; readonly atMs: number } | undefined;
 
   function note(account: LockedAccount): void {
+    // Behind all others: the order of the map is that of their last batch.
+    known.delete(account.uuid);
     known.set(account.uuid, account);
     if (known.size <= MAX_KNOWN_ACCOUNTS) return;
     const [first] = known.keys();
@@ -39,8 +46,8 @@ export function knownAccounts(reads: Pool): KnownAccounts {
     get: (uuid) => known.get(uuid),
     async learn(names) {
       const unknown = [...names.keys()].filter((uuid) => !known.has(uuid));
-      if (unknown.length === 0) return;
-      const { rows } = await reads.query<AccountRow>({
+      if (unknown.length === 0) return NONE;
+      const { rows } = await lookUps.query<AccountRow>({
         name: "read-accounts",
         text: "select * from ledger.read_accounts($1)",
         values: [plainArray(unknown)],
@@ -50,6 +57,8 @@ export function knownAccounts(reads: Pool): KnownAccounts {
         // A batch may have changed it since it was read.
         if (!known.has(account.uuid)) note(account);
       }
+      const found = new Set(rows.map(([uuid]) => uuid));
+      return new Set(unknown.filter((uuid) => !found.has(uuid)));
     },
     note(accounts) {
       for (const account of accounts) note(account);

@@ -23,7 +23,8 @@ import type { LockedAccount } from "#services/ledger/transfer.ts";
  * moved away. Then nothing has happened, and the batch is done again with everything locked first (write-batch.ts).
  *
  * What is not committed yet is known as well: the next batch is decided and sent while Postgres writes this one, over the same
- * connection, so that it meets what this one has written; when this one fails, so does that one.
+ * connection, so that it meets what this one has written. When this one fails, that one stands on what never was: so all of an
+ * account that can change is compared, and not its version alone, to which another process may have come another way.
  */
 export type OptimisticAttempt =
   | { readonly kind: "committed"; readonly outcomes: CommandOutcome[] }
@@ -46,8 +47,9 @@ export async function tryOptimistically(
   const singles = singleCommands(commands);
   const names = accountNames(singles);
   let db: Client;
+  let absent: ReadonlySet<string>;
   try {
-    [db] = await Promise.all([connection.connection(), known.learn(names)]);
+    [db, absent] = await Promise.all([connection.connection(), known.learn(names)]);
   } catch {
     return { kind: "not_known" };
   }
@@ -60,6 +62,8 @@ export async function tryOptimistically(
   for (const uuid of [...names.keys()].sort((a, b) => (a < b ? -1 : 1))) {
     const account = known.get(uuid);
     if (account !== undefined) before.set(uuid, account);
+    // Forgotten since it was looked for: that it is not known does not say that it is not there.
+    else if (!absent.has(uuid)) return { kind: "not_known" };
   }
   const batch = emptyBatch(
     nowMs,
@@ -80,7 +84,13 @@ export async function tryOptimistically(
   const sent = [sendStatements(db, statements), db.query("commit")] as const;
   known.note(accounts);
 
-  const [, posted, committed] = await Promise.allSettled([begun, ...sent]);
+  const [began, posted, committed] = await Promise.allSettled([begun, ...sent]);
+  if (began.status === "rejected") {
+    // Without a transaction each statement was committed by itself, or the connection broke: the keys tell.
+    known.forget(accounts);
+    connection.discard(db);
+    return { kind: "commit_lost" };
+  }
   if (committed.status === "fulfilled" && posted.status === "fulfilled" && committed.value.command === "COMMIT") {
     const { firstNumber, clockMs } = posted.value;
     known.noteClock(clockMs);

@@ -12,7 +12,9 @@ create or replace function ledger.post_transfers(
   decided_at timestamptz,
   claimed_buckets smallint[], claimed_callers text[], claimed_methods text[], claimed_keys text[],
   claimed_fingerprints bytea[], claimed_resource_ids uuid[],
-  read_ids uuid[], read_versions bigint[], read_prepared_debits bigint[], read_prepared_credits bigint[],
+  read_ids uuid[], read_posted bigint[], read_held bigint[], read_prepared_debits bigint[], read_prepared_credits bigint[],
+  read_statuses text[], read_versions bigint[], read_sequences bigint[], read_post_times timestamptz[],
+  read_effective_times timestamptz[],
   -- transfers, each with the ordinal (from 0) of its event
   transfer_ids uuid[], buckets smallint[], types text[], memos text[], joined_metadatas text, joined_postings text,
   joined_balances text, post_times timestamptz[], effective_times timestamptz[], joined_links text, event_ordinals integer[],
@@ -25,7 +27,9 @@ create or replace function ledger.post_transfers(
   account_prepared_credits bigint[], account_statuses text[], account_versions bigint[], account_sequences bigint[],
   account_post_times timestamptz[], account_effective_times timestamptz[],
   -- as they were when an optimistic batch was decided; null when they are locked already
-  versions_before bigint[], prepared_debits_before bigint[], prepared_credits_before bigint[],
+  posted_before bigint[], held_before bigint[], prepared_debits_before bigint[], prepared_credits_before bigint[],
+  statuses_before text[], versions_before bigint[], sequences_before bigint[], post_times_before timestamptz[],
+  effective_times_before timestamptz[],
   -- events, in order
   event_buckets smallint[], aggregate_ids text[], aggregate_versions bigint[], event_types text[], joined_payloads text,
   -- keys of refused commands: remembered with the refusal, or given back when refusal is null
@@ -44,9 +48,6 @@ begin
   if cardinality(claimed_keys) > 0 then
     perform ledger.claim_free_keys(claimed_buckets, claimed_callers, claimed_methods, claimed_keys, claimed_fingerprints,
                                    claimed_resource_ids);
-  end if;
-  if cardinality(read_ids) > 0 then
-    perform ledger.check_accounts(read_ids, read_versions, read_prepared_debits, read_prepared_credits);
   end if;
 
   if cardinality(refused_keys) > 0 then
@@ -68,14 +69,19 @@ begin
          entry_sequence = n.sequence, last_post_time = n.post_time, last_effective_time = n.effective_time
     from unnest(account_ids, account_posted, account_held, account_prepared_debits, account_prepared_credits,
                 account_statuses, account_versions, account_sequences, account_post_times, account_effective_times,
-                versions_before, prepared_debits_before, prepared_credits_before)
+                posted_before, held_before, prepared_debits_before, prepared_credits_before, statuses_before,
+                versions_before, sequences_before, post_times_before, effective_times_before)
          n (account_id, posted, held, prepared_debit, prepared_credit, status, version, sequence, post_time, effective_time,
-            version_before, prepared_debit_before, prepared_credit_before)
+            posted_before, held_before, prepared_debit_before, prepared_credit_before, status_before, version_before,
+            sequence_before, post_time_before, effective_time_before)
    where a.account_id = n.account_id
-     -- Room for prepared legs is taken without a new version.
+     -- All of it, not the version alone: a guess may stand on a batch that failed, and another process may have come to the same
+     -- version another way.
      and (n.version_before is null
-          or (a.version, a.prepared_debit_minor_units, a.prepared_credit_minor_units)
-             = (n.version_before, n.prepared_debit_before, n.prepared_credit_before));
+          or (a.posted_minor_units, a.held_minor_units, a.prepared_debit_minor_units, a.prepared_credit_minor_units,
+              a.status, a.version, a.entry_sequence, a.last_post_time, a.last_effective_time)
+             = (n.posted_before, n.held_before, n.prepared_debit_before, n.prepared_credit_before, n.status_before,
+                n.version_before, n.sequence_before, n.post_time_before, n.effective_time_before));
   get diagnostics changed = row_count;
   if changed <> cardinality(account_ids) then perform ledger.refuse_assumption('an account has changed'); end if;
 
@@ -92,6 +98,11 @@ begin
   if head.map_version <> expected_map_version then
     raise exception 'the bucket map is at version %, not %', head.map_version, expected_map_version
       using errcode = 'LM001';
+  end if;
+  -- Under the head's lock: of two batches that each read what the other changes, the later one finds out.
+  if cardinality(read_ids) > 0 then
+    perform ledger.check_accounts(read_ids, read_posted, read_held, read_prepared_debits, read_prepared_credits,
+                                  read_statuses, read_versions, read_sequences, read_post_times, read_effective_times);
   end if;
   first_number := head.sequence - event_count + 1;
 

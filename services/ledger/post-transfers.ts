@@ -160,15 +160,7 @@ function postColumns(
     plainArray(entries.map(({ effectiveTimeMs }) => rfc3339(effectiveTimeMs))),
 
     plainArray(touched.map(({ uuid }) => uuid)),
-    plainArray(touched.map(({ postedMinorUnits }) => postedMinorUnits)),
-    plainArray(touched.map(({ heldMinorUnits }) => heldMinorUnits)),
-    plainArray(touched.map(({ preparedDebitMinorUnits }) => preparedDebitMinorUnits)),
-    plainArray(touched.map(({ preparedCreditMinorUnits }) => preparedCreditMinorUnits)),
-    plainArray(touched.map(({ status }) => status)),
-    plainArray(touched.map(({ version }) => version)),
-    plainArray(touched.map(({ entrySequence }) => entrySequence)),
-    plainArray(touched.map(({ lastPostTimeMs }) => timeOrNever(lastPostTimeMs))),
-    plainArray(touched.map(({ lastEffectiveTimeMs }) => timeOrNever(lastEffectiveTimeMs))),
+    ...stateColumns(touched),
     ...assumptionColumns(touched, assumed),
 
     plainArray(events.map(({ bucket }) => bucket)),
@@ -182,18 +174,28 @@ function postColumns(
   ];
 }
 
-/** What tells that accounts are as they were: their versions, and the room for prepared legs, which is taken without a new version. */
+/** As accounts were taken to be. */
 function assumptionColumns(accounts: readonly LockedAccount[], assumed: Assumed | undefined): (string | null)[] {
   if (assumed === undefined) return LOCKED_ALREADY;
-  const before = accounts.map(({ uuid }) => assumed.accounts.get(uuid) as LockedAccount);
+  return stateColumns(accounts.map(({ uuid }) => assumed.accounts.get(uuid) as LockedAccount));
+}
+
+/** Everything of accounts that can change. */
+function stateColumns(accounts: readonly LockedAccount[]): string[] {
   return [
-    plainArray(before.map(({ version }) => version)),
-    plainArray(before.map(({ preparedDebitMinorUnits }) => preparedDebitMinorUnits)),
-    plainArray(before.map(({ preparedCreditMinorUnits }) => preparedCreditMinorUnits)),
+    plainArray(accounts.map(({ postedMinorUnits }) => postedMinorUnits)),
+    plainArray(accounts.map(({ heldMinorUnits }) => heldMinorUnits)),
+    plainArray(accounts.map(({ preparedDebitMinorUnits }) => preparedDebitMinorUnits)),
+    plainArray(accounts.map(({ preparedCreditMinorUnits }) => preparedCreditMinorUnits)),
+    plainArray(accounts.map(({ status }) => status)),
+    plainArray(accounts.map(({ version }) => version)),
+    plainArray(accounts.map(({ entrySequence }) => entrySequence)),
+    plainArray(accounts.map(({ lastPostTimeMs }) => timeOrNever(lastPostTimeMs))),
+    plainArray(accounts.map(({ lastEffectiveTimeMs }) => timeOrNever(lastEffectiveTimeMs))),
   ];
 }
 
-const LOCKED_ALREADY = [null, null, null];
+const LOCKED_ALREADY = Array<null>(9).fill(null);
 
 /** An account without entries has no time yet: Postgres says minus infinity. */
 function timeOrNever(timeMs: number): string {

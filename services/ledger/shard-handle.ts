@@ -15,7 +15,7 @@ const MAX_COMMANDS_PER_BATCH = 1_000;
 /** Postgres writes one batch while the next is decided here (docs/performance.md). */
 const COMMAND_BATCHES_UNDER_WAY = 2;
 /** A smaller batch is not worth its own round trip while another one is under way. */
-const MIN_OVERLAPPING_COMMANDS = 16;
+const MIN_OVERLAPPING_COMMANDS = 2;
 /** A transfer has up to 100 postings; so many are written well within a transaction's time. */
 const MAX_POSTINGS_PER_BATCH = 5_000;
 /** Room for two full batch calls; more would only wait past its deadline. */

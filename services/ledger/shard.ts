@@ -9,6 +9,7 @@ import { type BucketMap, readBucketMap } from "#lib/shards.ts";
  */
 const CONNECT_TIMEOUT_MS = 2_000;
 const MAX_READ_CONNECTIONS = 8;
+const MAX_LOOK_UP_CONNECTIONS = 2;
 const READ_TIMEOUT_MS = 3_000;
 const STATEMENT_TIMEOUT_MS = 8_000;
 /** Plans must not depend on how large tables were when a statement was first planned: every lookup is by key. */
@@ -29,6 +30,8 @@ export interface Shard {
   readonly number: number;
   readonly map: BucketMap;
   readonly reads: Pool;
+  /** For what batches need to know before they are decided: the reads of callers must not hold up payments. */
+  readonly lookUps: Pool;
   /** Whether the last connection for writing came about. */
   reachable(): boolean;
   /** Each has a connection of its own. */
@@ -37,16 +40,21 @@ export interface Shard {
 }
 
 export function openShard(number: number, connectionString: string, map: BucketMap, log: Logger): Shard {
-  const reads = new Pool({
-    connectionString,
-    max: MAX_READ_CONNECTIONS,
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    query_timeout: READ_TIMEOUT_MS,
-    options: PLANNER,
-  });
-  reads.on("error", (error) => log.warn({ shard: number, error: error.message }, "a read connection was lost"));
+  const [reads, lookUps] = [openPool(MAX_READ_CONNECTIONS), openPool(MAX_LOOK_UP_CONNECTIONS)];
   const open = new Set<Client>();
   let reachable = true;
+
+  function openPool(max: number): Pool {
+    const pool = new Pool({
+      connectionString,
+      max,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      query_timeout: READ_TIMEOUT_MS,
+      options: PLANNER,
+    });
+    pool.on("error", (error) => log.warn({ shard: number, error: error.message }, "a read connection was lost"));
+    return pool;
+  }
 
   async function connect(): Promise<Client> {
     const client = new Client({
@@ -85,22 +93,31 @@ export function openShard(number: number, connectionString: string, map: BucketM
     reachable: () => reachable,
     map,
     reads,
+    lookUps,
     openWriter() {
       let client: Client | undefined;
+      let opening: Promise<Client> | undefined;
+      const openClient = async () => {
+        try {
+          const opened = await connect();
+          opened.once("end", () => {
+            open.delete(opened);
+            if (client === opened) client = undefined;
+          });
+          client = opened;
+          return opened;
+        } catch (error) {
+          throw new ConnectionLost(String(error));
+        } finally {
+          opening = undefined;
+        }
+      };
       return {
         async connection() {
           if (client !== undefined) return client;
-          try {
-            const opened = await connect();
-            opened.once("end", () => {
-              open.delete(opened);
-              if (client === opened) client = undefined;
-            });
-            client = opened;
-            return opened;
-          } catch (error) {
-            throw new ConnectionLost(String(error));
-          }
+          // Two batches that need it at the same time get the same one.
+          opening ??= openClient();
+          return opening;
         },
         discard(broken) {
           if (client === broken) client = undefined;
@@ -109,7 +126,7 @@ export function openShard(number: number, connectionString: string, map: BucketM
       };
     },
     async close() {
-      await Promise.all([reads.end(), ...[...open].map((client) => client.end())]);
+      await Promise.all([reads.end(), lookUps.end(), ...[...open].map((client) => client.end())]);
     },
   };
 }

@@ -59,13 +59,12 @@ export async function writeBatch(
         commitLost = true;
         break;
       case "refused":
-        optimism.failed();
-        break;
       case "not_known":
+        optimism.failed();
         break;
     }
   }
-  return turns.alone(() => writeAlone(writer, log, commands, commitLost));
+  return writeLocked(writer, log, commands, commitLost);
 }
 
 function noteLostCommit({ shard }: CommandWriter, log: Logger, commands: readonly LedgerCommand[]): void {
@@ -73,7 +72,7 @@ function noteLostCommit({ shard }: CommandWriter, log: Logger, commands: readonl
 }
 
 /** With everything locked before it is decided, until it is known what became of it. */
-async function writeAlone(
+async function writeLocked(
   writer: CommandWriter,
   log: Logger,
   commands: readonly LedgerCommand[],
@@ -82,7 +81,7 @@ async function writeAlone(
   let commitLost = commitLostBefore;
   let overtaken = 0;
   for (let tries = 0; ; tries += 1) {
-    const attempt = await tryToWrite(writer, log, commands);
+    const attempt = await writer.turns.alone(() => tryToWrite(writer, log, commands));
     switch (attempt.kind) {
       case "committed":
         return attempt.outcomes;
@@ -135,8 +134,8 @@ async function writeHalves(
     "Postgres refused a batch: writing its halves",
   );
   const middle = Math.ceil(commands.length / 2);
-  const first = await writeAlone(writer, log, commands.slice(0, middle), commitLost);
-  return [...first, ...(await writeAlone(writer, log, commands.slice(middle), commitLost))];
+  const first = await writeLocked(writer, log, commands.slice(0, middle), commitLost);
+  return [...first, ...(await writeLocked(writer, log, commands.slice(middle), commitLost))];
 }
 
 async function tryToWrite(writer: CommandWriter, log: Logger, commands: readonly LedgerCommand[]): Promise<Attempt> {

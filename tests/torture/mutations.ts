@@ -168,8 +168,8 @@ export const mutations: readonly Mutation[] = [
       },
       {
         file: `${LEDGER}/optimistic-batch.ts`,
-        from: `  return { kind: "commit_lost" };`,
-        to: `  return { kind: "committed", outcomes: commands.map(() => ({ kind: "refused", refusal: refusals.shardUnavailable(shard.number), replayed: false })) };`,
+        from: `connection.discard(db);\n  return { kind: "commit_lost" };`,
+        to: `connection.discard(db);\n  return { kind: "committed", outcomes: commands.map(() => ({ kind: "refused", refusal: refusals.shardUnavailable(shard.number), replayed: false })) };`,
       },
       {
         file: `${LEDGER}/optimistic-batch.ts`,
@@ -189,8 +189,8 @@ export const mutations: readonly Mutation[] = [
       },
       {
         file: `${LEDGER}/optimistic-batch.ts`,
-        from: `  return { kind: "commit_lost" };`,
-        to: `  return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };`,
+        from: `connection.discard(db);\n  return { kind: "commit_lost" };`,
+        to: `connection.discard(db);\n  return { kind: "committed", outcomes: decided.outcomes.map((outcome) => numbered(outcome, 0n)) };`,
       },
     ],
   },
