@@ -204,6 +204,47 @@ test("the refusal names the field and never what it holds", () => {
   assert.equal(refusalOf({ postings: [posting], memo: "lunch", idempotencyKey: newId("xfer", 1) }), undefined);
 });
 
+/** Patterns without an end, each of which gives a careless look the most to do. */
+const ADVERSARIAL = {
+  "digits with a space each": "4 ",
+  "digits with a dash each": "4-",
+  "digits with a dot each": "4.",
+  "pairs of digits": "44 ",
+  "digits with the widest separators": "4\u00a0\u00a0\u00a0",
+  "sums that pass Luhn's check often": "7 0 ",
+  "numbers below one": "0.4 ",
+  "digits of another script": "\u0664 ",
+  "ringed digits": "\u2463 ",
+  "one number without end": "7",
+  "numbers of 13 digits": "4444444444444 ",
+  "numbers of 20 digits": "99999999999999999999 ",
+  "beginnings of IBANs": "DE12 ",
+  "IBANs with rare dashes": "DE12\u2011",
+  "names without a value": "cvv     is     ",
+  "marks out of order": "4\u0315\u0300\u0315\u0300",
+  "nearly ids": "01234567-0123-4123-8123-01234567890x ",
+} as const;
+
+test("60 KB of any text cost a few milliseconds", () => {
+  for (const [name, pattern] of Object.entries(ADVERSARIAL)) {
+    const text = pattern.repeat(Math.ceil((60 * 1024) / Buffer.byteLength(pattern)));
+    let best = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 5; round += 1) {
+      const startedAt = performance.now();
+      assert.equal(findCardData(text), undefined, name);
+      best = Math.min(best, performance.now() - startedAt);
+    }
+    // About 2 to 9 ms on a busy machine of two cores, where it was 500 ms.
+    assert.ok(best < 40, `${name}: ${best.toFixed(1)} ms`);
+  }
+});
+
+test("a number is found behind any of them", () => {
+  for (const [name, pattern] of Object.entries(ADVERSARIAL)) {
+    assert.equal(findCardData(`${pattern.repeat(1_000)} x 4111 1111 1111 1111`), "card_number", name);
+  }
+});
+
 test("the look at a plain transfer takes well below a microsecond", () => {
   const transfers = Array.from({ length: 1_000 }, (_, index) =>
     CreateTransferRequest.encode(

@@ -150,9 +150,9 @@ function findInMessage(value: unknown, path: string, isMap: boolean): { field: s
     return undefined;
   for (const [key, part] of Object.entries(value)) {
     // A key of a map is the caller's own text too: the map is named then, not the key.
-    const whatKey = isMap ? findCardData(key, "") : undefined;
+    const whatKey = isMap && textMayHoldCardData(key) ? findCardData(key, "") : undefined;
     if (whatKey !== undefined) return { field: path, what: whatKey };
-    if (isMap && isVerificationName(key) && /^\D*\d{3,4}\D*$/.test(String(part))) {
+    if (isMap && /^\D*\d{3,4}\D*$/.test(String(part)) && isVerificationName(key)) {
       return { field: `${path}.${key}`, what: "verification_value" };
     }
     const found = findInMessage(part, childPath(value, path, key, isMap), key === MAP_FIELD);
@@ -181,22 +181,35 @@ export function findCardData(text: string, field = ""): CardData | undefined {
   return holdsCardNumber(plain, field === "idempotency_key") ? "card_number" : undefined;
 }
 
-/** Digits of every script become 0 to 9, wide and ringed forms the plain ones, and what nobody sees goes. */
+/**
+ * Digits of every script become 0 to 9, wide and ringed forms the plain ones, and what nobody sees goes: before as well, since
+ * to put a long run of marks in order takes the square of its length.
+ */
 function normalize(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: most texts are ASCII and stay as they are
   if (/^[\u0000-\u007f]*$/.test(text)) return text;
   return text
+    .replaceAll(UNSEEN, "")
     .normalize("NFKC")
-    .replaceAll(/[\p{Cf}\p{M}]/gu, "")
-    .replaceAll(/\p{Nd}/gu, digitOf);
+    .replaceAll(UNSEEN, "")
+    .replaceAll(/(?![0-9])\p{Nd}/gu, digitOf);
 }
+
+const UNSEEN = /[\p{Cf}\p{M}]+/gu;
+/** By character: there are some hundreds. */
+const knownDigits = new Map<string, string>();
 
 /** Unicode's decimal digits come in tens, each of which begins at a code point that ends in 0 or 6 (hexadecimal). */
 function digitOf(character: string): string {
-  const code = character.codePointAt(0) as number;
-  const low = code & 0xf;
-  const beginsAt0 = /\p{Nd}/u.test(String.fromCodePoint(code - low));
-  return String(beginsAt0 ? low : low - 6);
+  let digit = knownDigits.get(character);
+  if (digit === undefined) {
+    const code = character.codePointAt(0) as number;
+    const low = code & 0xf;
+    const beginsAt0 = /\p{Nd}/u.test(String.fromCodePoint(code - low));
+    digit = String(beginsAt0 ? low : low - 6);
+    knownDigits.set(character, digit);
+  }
+  return digit;
 }
 
 const VERIFICATION_VALUE =
@@ -225,52 +238,97 @@ function maskOwnIds(text: string): string {
     .replaceAll(LONG_HEXADECIMAL, MASK);
 }
 
-const GROUP = /\d+/g;
+/** The longest that stands between two groups of one number, in units of UTF-16: three characters. */
+const MAX_SEPARATOR_UNITS = 6;
 /** Between two groups of one number. */
 const SEPARATOR = /^(?:[\s\p{Pd}\u2212\p{Cc}]{1,3}|[._])$/u;
+const IS_SEPARATOR = Uint8Array.from({ length: 128 }, (_, code) => (SEPARATOR.test(String.fromCharCode(code)) ? 1 : 0));
 
-interface DigitGroup {
-  readonly digits: string;
-  readonly start: number;
-  readonly end: number;
-}
+/**
+ * The last groups of digits that were read, and the last digits, by their number modulo the size: a card number has at most 19
+ * of either. Strangers choose the text, so a digit costs the same whatever is around it: each group is looked at as the end of a
+ * number with at most 18 before it, and Luhn's sum is the difference of two running sums.
+ */
+const RECENT = 32;
+const RECENT_MASK = RECENT - 1;
+const groupStarts = new Int32Array(RECENT);
+/** The number of a group's first digit among all digits of the text. */
+const groupFirstDigits = new Int32Array(RECENT);
+/** Luhn's running sum before a group, with the digits of even number counted twice, and with the others. */
+const groupSums = [new Int32Array(RECENT), new Int32Array(RECENT)] as const;
+const recentDigits = new Uint8Array(RECENT);
+const TWICE = Uint8Array.from({ length: 10 }, (_, digit) => (digit > 4 ? digit * 2 - 9 : digit * 2));
 
 /** In one piece, or in several with separators between them. `sure`: only what is a card of a known network. */
 function holdsCardNumber(text: string, sure: boolean): boolean {
-  const groups = [...text.matchAll(GROUP)].map(({ 0: digits, index }) => ({
-    digits,
-    start: index,
-    end: index + digits.length,
-  }));
-  for (const [from, first] of groups.entries()) {
-    // Behind `0.` stands the fraction of a number below one.
-    if (/(?:^|\D)0\.$/.test(text.slice(Math.max(0, first.start - 3), first.start))) continue;
-    if (first.digits.length > MAX_CARD_DIGITS) {
-      if (beginsWithCard(first.digits)) return true;
+  const sums: [number, number] = [0, 0];
+  let count = 0;
+  let oldest = 0;
+  let end = 0;
+  for (let group = 0, index = 0; ; group += 1) {
+    while (index < text.length && !isDigitAt(text, index)) index += 1;
+    if (index === text.length) return false;
+    if (!isSeparator(text, end, index)) oldest = group;
+    const start = index;
+    const slot = group & RECENT_MASK;
+    groupStarts[slot] = start;
+    groupFirstDigits[slot] = count;
+    groupSums[0][slot] = sums[0];
+    groupSums[1][slot] = sums[1];
+    for (; isDigitAt(text, index); index += 1, count += 1) {
+      const digit = text.charCodeAt(index) - DIGIT_0;
+      const parity = (count & 1) as 0 | 1;
+      recentDigits[count & RECENT_MASK] = digit;
+      sums[parity] += TWICE[digit] as number;
+      sums[parity === 0 ? 1 : 0] += digit;
+    }
+    end = index;
+    if (end - start > MAX_CARD_DIGITS) {
+      if (!isFraction(text, start) && beginsWithCard(text.slice(start, end))) return true;
+      oldest = group + 1;
       continue;
     }
-    let digits = first.digits;
-    for (let to = from; ; to += 1) {
-      const parts = groups.slice(from, to + 1);
-      if (isCardNumber(text, digits, parts, sure)) return true;
-      const [last, next] = [groups[to] as DigitGroup, groups[to + 1]];
-      if (next === undefined || !SEPARATOR.test(text.slice(last.end, next.start))) break;
-      digits += next.digits;
-      if (digits.length > MAX_CARD_DIGITS) break;
+    // The last digit but one counts twice, and its number is as even as the count.
+    const parity = (count & 1) as 0 | 1;
+    for (let from = group; from >= oldest; from -= 1) {
+      const length = count - (groupFirstDigits[from & RECENT_MASK] as number);
+      if (length > MAX_CARD_DIGITS) break;
+      if (length < MIN_CARD_DIGITS) continue;
+      if ((sums[parity] - (groupSums[parity][from & RECENT_MASK] as number)) % 10 !== 0) continue;
+      if (isCardNumber(text, from, group, length, end, sure)) return true;
     }
   }
-  return false;
 }
 
-function isCardNumber(text: string, digits: string, parts: readonly DigitGroup[], sure: boolean): boolean {
-  if (digits.length < MIN_CARD_DIGITS || !isPlausible(digits, parts.length)) return false;
-  if (!isGroupedAsOnCard(parts)) {
-    // Dates and numbers of orders are grouped so too: it takes a known network, and nothing of a word right before or behind.
-    const [first, last] = [parts[0] as DigitGroup, parts.at(-1) as DigitGroup];
-    const around = (text[first.start - 1] ?? " ") + (text[last.end] ?? " ");
-    if (sure || /[a-z0-9.]/i.test(around) || !isOfNetwork(digits)) return false;
-  } else if (sure && !isOfNetwork(digits)) return false;
-  return passesLuhn(digits);
+function isDigitAt(text: string, index: number): boolean {
+  const value = text.charCodeAt(index) - DIGIT_0;
+  return value >= 0 && value <= 9;
+}
+
+function isSeparator(text: string, start: number, end: number): boolean {
+  const units = end - start;
+  if (units === 0 || units > MAX_SEPARATOR_UNITS) return false;
+  if (units === 1 && text.charCodeAt(start) < 128) return IS_SEPARATOR[text.charCodeAt(start)] === 1;
+  return SEPARATOR.test(text.slice(start, end));
+}
+
+/** Behind `0.` stands the fraction of a number below one. */
+function isFraction(text: string, start: number): boolean {
+  return text[start - 1] === "." && text[start - 2] === "0" && !isDigitAt(text, start - 3);
+}
+
+/** Digits that pass Luhn's check, in the groups from one to another, behind which the text goes on at `end`. */
+function isCardNumber(text: string, from: number, to: number, length: number, end: number, sure: boolean): boolean {
+  const start = groupStarts[from & RECENT_MASK] as number;
+  const firstDigit = groupFirstDigits[from & RECENT_MASK] as number;
+  let prefix = 0;
+  for (let digit = firstDigit; digit < firstDigit + PREFIX_DIGITS; digit += 1) {
+    prefix = prefix * 10 + (recentDigits[digit & RECENT_MASK] as number);
+  }
+  if (!isPlausible(prefix, length, to - from + 1) || isFraction(text, start)) return false;
+  if (isGroupedAsOnCard(from, to, length)) return !sure || isOfNetwork(prefix, length);
+  // Dates and numbers of orders are grouped so too: it takes a known network, and nothing of a word right before or behind.
+  return !sure && isOfNetwork(prefix, length) && !/[a-z0-9.]/i.test((text[start - 1] ?? " ") + (text[end] ?? " "));
 }
 
 /**
@@ -278,60 +336,83 @@ function isCardNumber(text: string, digits: string, parts: readonly DigitGroup[]
  * airlines' of 15 digits in one piece; with 2 only those of 2200 to 2204 and 2221 to 2720. So times in milliseconds,
  * microseconds or nanoseconds, and written as 20261121…, are no card numbers.
  */
-function isPlausible(digits: string, groups: number): boolean {
-  switch (digits[0]) {
-    case "0":
+function isPlausible(prefix: number, length: number, groups: number): boolean {
+  switch (Math.trunc(prefix / 1_000)) {
+    case 0:
       return false;
-    case "1":
-      return digits.length === 15 && groups === 1;
-    case "2":
-      return digits.length >= 16 && isOfNetwork(digits);
+    case 1:
+      return length === 15 && groups === 1;
+    case 2:
+      return isOfNetwork(prefix, length);
     default:
       return true;
   }
 }
 
+/** 4 digits each, and at most 3 more. */
+const MAX_GROUPS_ON_CARD = 5;
+
 /** 4111 1111 1111 1111, 3782 822463 10005, 3056 930902 5904, and the like. */
-function isGroupedAsOnCard(parts: readonly DigitGroup[]): boolean {
-  if (parts.length === 1) return true;
-  const sizes = parts.map(({ digits }) => digits.length);
-  const last = sizes.at(-1) as number;
-  if (last <= 4 && sizes.slice(0, -1).every((size) => size === 4)) return true;
-  return OTHER_GROUPINGS.has(sizes.join("-"));
+function isGroupedAsOnCard(from: number, to: number, length: number): boolean {
+  if (from === to) return true;
+  if (to - from >= MAX_GROUPS_ON_CARD) return false;
+  const first = groupFirstDigits[from & RECENT_MASK] as number;
+  const sizes: number[] = [];
+  let before = 0;
+  for (let group = from + 1; group <= to; group += 1) {
+    const digits = (groupFirstDigits[group & RECENT_MASK] as number) - first;
+    sizes.push(digits - before);
+    before = digits;
+  }
+  const last = length - before;
+  return (last <= 4 && sizes.every((size) => size === 4)) || OTHER_GROUPINGS.has([...sizes, last].join("-"));
 }
 
 const OTHER_GROUPINGS: ReadonlySet<string> = new Set(["4-6-4", "4-6-5", "4-5-6", "6-13", "8-8"]);
 
-/** Issuer identification ranges of the card networks, with the lengths that they have. */
-const NETWORKS = [
-  // Visa
-  /^4(?:\d{12}|\d{15}|\d{17,18})$/,
-  // Mastercard
-  /^(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}$/,
-  // American Express
-  /^3[47]\d{13}$/,
-  // Diners Club
-  /^3(?:0[0-5]|095|[689]\d)\d{11,16}$/,
-  // JCB
-  /^35(?:2[89]|[3-8]\d)\d{12,15}$/,
-  // Mir
-  /^220[0-4]\d{12,15}$/,
-  // Maestro, and within 6: Discover, UnionPay, RuPay
-  /^(?:50|5[6-9]|6\d)\d{11,17}$/,
-  // UnionPay, RuPay
-  /^8[12]\d{14,17}$/,
+const PREFIX_DIGITS = 4;
+const ANY_FROM_13 = [13, 14, 15, 16, 17, 18, 19];
+const ANY_FROM_14 = ANY_FROM_13.slice(1);
+const ANY_FROM_15 = ANY_FROM_13.slice(2);
+const ANY_FROM_16 = ANY_FROM_13.slice(3);
+
+/** Issuer identification ranges of the card networks, by their first four digits, with the lengths that they have. */
+const NETWORKS: readonly (readonly [name: string, first: number, last: number, lengths: readonly number[]])[] = [
+  ["Visa", 4000, 4999, [13, 16, 18, 19]],
+  ["Mastercard", 5100, 5599, [16]],
+  ["Mastercard", 2221, 2720, [16]],
+  ["American Express", 3400, 3499, [15]],
+  ["American Express", 3700, 3799, [15]],
+  ["Diners Club", 3000, 3059, ANY_FROM_14],
+  ["Diners Club", 3095, 3095, ANY_FROM_15],
+  ["Diners Club", 3600, 3699, ANY_FROM_14],
+  ["Diners Club", 3800, 3999, ANY_FROM_14],
+  ["JCB", 3528, 3589, ANY_FROM_16],
+  ["Mir", 2200, 2204, ANY_FROM_16],
+  ["Maestro", 5000, 5099, ANY_FROM_13],
+  ["Maestro", 5600, 5999, ANY_FROM_13],
+  ["Maestro, Discover, UnionPay, RuPay", 6000, 6999, ANY_FROM_13],
+  ["UnionPay, RuPay", 8100, 8299, ANY_FROM_16],
 ];
 
-function isOfNetwork(digits: string): boolean {
-  return NETWORKS.some((network) => network.test(digits));
+/** By the first four digits: a bit for each length. */
+const NETWORK_LENGTHS = new Uint32Array(10 ** PREFIX_DIGITS);
+for (const [, first, last, lengths] of NETWORKS) {
+  const bits = lengths.reduce((sum, length) => sum | (1 << length), 0);
+  for (let prefix = first; prefix <= last; prefix += 1) NETWORK_LENGTHS[prefix] = (NETWORK_LENGTHS[prefix] ?? 0) | bits;
+}
+
+function isOfNetwork(prefix: number, length: number): boolean {
+  return (((NETWORK_LENGTHS[prefix] as number) >> length) & 1) === 1;
 }
 
 /** Longer than any card number: one with its expiry and verification value right behind. */
 function beginsWithCard(digits: string): boolean {
   const significant = digits.replace(/^0+/, "");
+  const prefix = Number(significant.slice(0, PREFIX_DIGITS));
   for (let length = MIN_CARD_DIGITS; length <= MAX_CARD_DIGITS; length += 1) {
     const number = significant.slice(0, length);
-    if (number.length === length && isOfNetwork(number) && passesLuhn(number)) return true;
+    if (number.length === length && isOfNetwork(prefix, length) && passesLuhn(number)) return true;
   }
   return false;
 }
@@ -349,27 +430,47 @@ export function passesLuhn(digits: string): boolean {
 
 const IBAN_START = /(?<![a-z0-9])[a-z]{2}\d{2}/gi;
 const MAX_IBAN_SEPARATORS = 34;
+const IBAN_SEPARATOR = /^[\s.\p{Pd}]$/u;
+/** What a letter or digit counts as; for others, whether it may separate. */
+const IBAN_SEPARATES = 64;
+const IBAN_ENDS = 65;
+const IBAN_VALUES = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  if (/[a-z0-9]/i.test(character)) return Number.parseInt(character, 36);
+  return IBAN_SEPARATOR.test(character) ? IBAN_SEPARATES : IBAN_ENDS;
+});
 
 /** An IBAN, as machines or as people write it. */
 function holdsIban(text: string): boolean {
   for (const { index } of text.matchAll(IBAN_START)) {
     const length = IBAN_LENGTHS.get(text.slice(index, index + 2).toUpperCase());
-    if (length === undefined) continue;
-    const joined = text.slice(index, index + length + MAX_IBAN_SEPARATORS).replaceAll(/[\s.\p{Pd}]/gu, "");
-    const iban = joined.slice(0, length).toUpperCase();
-    if (iban.length === length && /^[A-Z0-9]+$/.test(iban) && remainderOf97(iban) === 1) return true;
+    if (length !== undefined && isIban(text, index, length)) return true;
   }
   return false;
 }
 
-/** ISO 7064: the first four characters go to the end, letters count as 10 to 35, and the number is taken modulo 97. */
-function remainderOf97(iban: string): number {
+/** ISO 7064: the first four characters go to the end, letters count as 10 to 35, and the number is 1 modulo 97. */
+function isIban(text: string, start: number, length: number): boolean {
+  const end = Math.min(text.length, start + length + MAX_IBAN_SEPARATORS);
+  let first = 0;
   let remainder = 0;
-  for (const character of iban.slice(4) + iban.slice(0, 4)) {
-    const value = Number.parseInt(character, 36);
-    remainder = (remainder * (value > 9 ? 100 : 10) + value) % 97;
+  let count = 0;
+  for (let index = start; index < end && count < length; index += 1) {
+    const value = ibanValueAt(text, index);
+    if (value === IBAN_SEPARATES) continue;
+    if (value === IBAN_ENDS) return false;
+    // The first four are two letters and two digits, so they are six digits of the number.
+    if (count < 4) first = first * (value > 9 ? 100 : 10) + value;
+    else remainder = (remainder * (value > 9 ? 100 : 10) + value) % 97;
+    count += 1;
   }
-  return remainder;
+  return count === length && (remainder * 1_000_000 + first) % 97 === 1;
+}
+
+function ibanValueAt(text: string, index: number): number {
+  const code = text.charCodeAt(index);
+  if (code < 128) return IBAN_VALUES[code] as number;
+  return IBAN_SEPARATOR.test(text.charAt(index)) ? IBAN_SEPARATES : IBAN_ENDS;
 }
 
 /** Of the IBAN registry (ISO 13616), by country. */

@@ -171,6 +171,16 @@ test("a body that is not one whole message reaches no handler", async () => {
   assert.equal((await send({}, whole.subarray(0, 3), whole.subarray(3)))["grpc-status"], "0");
 });
 
+test("headers are looked at for card data as far as they are kept", async () => {
+  const card = "4111 1111 1111 1111";
+  const asAgent = (agent: string) => send({ "user-agent": agent }, frame("acct_x"));
+  assert.match(String((await asAgent(`app ${card}`))["grpc-message"]), /^user-agent:/);
+  assert.equal((await asAgent(`${"x".repeat(256)} ${card}`))["grpc-status"], "0");
+  const withKey = (key: string) => send({ "idempotency-key": key }, frame("acct_x"));
+  assert.match(String((await withKey(`${"x".repeat(112)}4111111111111111`))["grpc-message"]), /^idempotency_key:/);
+  assert.equal((await withKey(`${"x".repeat(129)}4111111111111111`))["grpc-status"], "0");
+});
+
 test("a request beyond 8 MB is refused while it arrives, and others are served meanwhile", async () => {
   const before = calls;
   const chunk = Buffer.alloc(1024 * 1024);

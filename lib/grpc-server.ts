@@ -54,6 +54,10 @@ const MAX_HEADER_BYTES = 16 * 1024;
 /** gRPC's frame around a message: a flag for compression, and the length. */
 const FRAME_HEADER_BYTES = 5;
 
+/** What is looked at for card data: no more is ever kept. A longer key is refused by who reads it. */
+const MAX_KEY_CHARACTERS_SEEN = 129;
+const MAX_USER_AGENT_CHARACTERS_SEEN = 256;
+
 /** How long a connection may take to show who it is. */
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 const HTTP2_OPTIONS: ServerOptions = {
@@ -410,8 +414,8 @@ async function answer(
     }
     const idempotencyKey = headerText(headers, "idempotency-key");
     const refused = refuseCardData(bytes, request, {
-      idempotency_key: idempotencyKey,
-      "user-agent": headerText(headers, "user-agent"),
+      idempotency_key: idempotencyKey?.slice(0, MAX_KEY_CHARACTERS_SEEN),
+      "user-agent": headerText(headers, "user-agent")?.slice(0, MAX_USER_AGENT_CHARACTERS_SEEN),
     });
     if (refused !== undefined) throw refused;
     const call: Call = {
