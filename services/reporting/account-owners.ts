@@ -29,7 +29,7 @@ export function accountOwners(
     if (call.readAfter !== undefined) {
       const position = decodePosition(call.readAfter);
       if (position === undefined) throw refusals.readAfterMalformed();
-      await ctx.checkpoints.reached(position);
+      await ctx.checkpoints.reached(position, call);
     }
     if ((await readOwner(ctx, accountId)) !== userId) throw refusals.accountNotFound(accountId);
     if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.values().next().value as string);

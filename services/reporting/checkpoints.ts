@@ -1,4 +1,5 @@
 import { type Elasticsearch, errorTypeOf, isUnavailable } from "#lib/elasticsearch.ts";
+import type { Call } from "#lib/grpc-server.ts";
 import type { Position } from "#lib/position.ts";
 import { ALIASES, listCheckpointIds, readCheckpoints } from "#lib/projection.ts";
 import { refusals } from "#services/reporting/refusals.ts";
@@ -12,10 +13,17 @@ const POLL_MS = 200;
 /** Shards are added rarely. */
 const LIST_INTERVAL_MS = 10_000;
 const MAX_WAITING_READERS = 1_000;
+/** A position is not signed: one that is made up would wait in vain, and nobody is to take the places of all. */
+const MAX_WAITING_READERS_PER_PERSON = 8;
+
+/** Whose query waits. */
+export type Reader = Pick<Call, "principal" | "caller">;
 
 export class Checkpoints {
   readonly #elasticsearch: Elasticsearch;
   readonly #waiting = new Set<() => void>();
+  /** By caller, of users and merchants; never 0. */
+  readonly #waitingOfPerson = new Map<string, number>();
   #ids: readonly string[] = [];
   #listedAtMs = Number.NEGATIVE_INFINITY;
   #reading: Promise<Map<number, bigint>> | undefined;
@@ -32,25 +40,48 @@ export class Checkpoints {
 
   /**
    * Shard to event number, each at least as high as wanted. Throws a Refusal: `PROJECTION_BEHIND` when that did not come
-   * within 2 s, `HISTORY_UNAVAILABLE` when Elasticsearch does not answer.
+   * within 2 s, or at once when too many wait already, of this user or of all; `HISTORY_UNAVAILABLE` when Elasticsearch does
+   * not answer.
    */
-  async reached(wanted: readonly Position[]): Promise<ReadonlyMap<number, bigint>> {
+  async reached(wanted: readonly Position[], { principal, caller }: Reader): Promise<ReadonlyMap<number, bigint>> {
+    const isBounded = principal.role === "USER" || principal.role === "MERCHANT";
     const deadline = performance.now() + READ_AFTER_TIMEOUT_MS;
-    for (;;) {
-      // Listens before it reads, so that no hint is missed in between.
-      const next = this.#nextHint(deadline);
-      try {
-        const numbers = await this.#read();
-        const behind = wanted.find(({ shard, number }) => (numbers.get(shard) ?? 0n) < number);
-        if (behind === undefined) return numbers;
-        if (performance.now() >= deadline || this.#waiting.size > MAX_WAITING_READERS) {
-          throw refusals.projectionBehind(behind.shard, behind.number, numbers.get(behind.shard) ?? 0n);
+    let isCounted = false;
+    try {
+      for (;;) {
+        // Listens before it reads, so that no hint is missed in between.
+        const next = this.#nextHint(deadline);
+        try {
+          const numbers = await this.#read();
+          const behind = wanted.find(({ shard, number }) => (numbers.get(shard) ?? 0n) < number);
+          if (behind === undefined) return numbers;
+          const isFull = isBounded && !isCounted && this.#waitingOf(caller) >= MAX_WAITING_READERS_PER_PERSON;
+          if (isFull || performance.now() >= deadline || this.#waiting.size > MAX_WAITING_READERS) {
+            const reached = isBounded ? undefined : (numbers.get(behind.shard) ?? 0n);
+            throw refusals.projectionBehind(behind.shard, behind.number, reached);
+          }
+          if (isBounded && !isCounted) {
+            this.#waitingOfPerson.set(caller, this.#waitingOf(caller) + 1);
+            isCounted = true;
+          }
+          await next.came;
+        } finally {
+          next.cancel();
         }
-        await next.came;
-      } finally {
-        next.cancel();
       }
+    } finally {
+      if (isCounted) this.#endWaiting(caller);
     }
+  }
+
+  #waitingOf(caller: string): number {
+    return this.#waitingOfPerson.get(caller) ?? 0;
+  }
+
+  #endWaiting(caller: string): void {
+    const left = this.#waitingOf(caller) - 1;
+    if (left === 0) this.#waitingOfPerson.delete(caller);
+    else this.#waitingOfPerson.set(caller, left);
   }
 
   /** A read that begins after the call, so that it sees what the caller was told of; those who come meanwhile share the next. */

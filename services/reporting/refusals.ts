@@ -15,13 +15,18 @@ export const refusals = {
       metadata: { account_id: accountId, resource_type: "account", resource_name: accountId },
     }),
 
-  projectionBehind: (shard: number, wanted: bigint, reached: bigint) =>
+  /** Without `reached` for those whom it is no business of: how much the ledger writes. */
+  projectionBehind: (shard: number, wanted: bigint, reached: bigint | undefined) =>
     new Refusal(
       "UNAVAILABLE",
       "PROJECTION_BEHIND",
-      `The history of shard ${shard} has reached event ${reached} and not yet ${wanted}. Try again in a moment, or without x-read-after.`,
+      `The history of shard ${shard} has not reached event ${wanted} yet${reached === undefined ? "" : `, but ${reached}`}. Try again in a moment, or without x-read-after.`,
       {
-        metadata: { shard: shard.toString(), wanted: wanted.toString(), reached: reached.toString() },
+        metadata: {
+          shard: shard.toString(),
+          wanted: wanted.toString(),
+          ...(reached === undefined ? {} : { reached: reached.toString() }),
+        },
         retryAfterMs: RETRY_AFTER_MS,
       },
     ),

@@ -43,7 +43,7 @@ export async function searchPage<Source>(ctx: Context, call: Call, query: PageQu
   if (readAfter === undefined) throw refusals.readAfterMalformed();
 
   // After a loss of the indices a projection starts again: later pages wait for it too.
-  const reached = await ctx.checkpoints.reached([...readAfter, ...(cursor?.bound ?? [])]);
+  const reached = await ctx.checkpoints.reached([...readAfter, ...(cursor?.bound ?? [])], call);
   const bound = cursor?.bound ?? [...reached].map(([shard, number]) => ({ shard, number }));
 
   // One more than asked for says whether there is a next page.
