@@ -98,3 +98,15 @@ test("the same call again asks once", async () => {
   await eventually(async () => (await messagesTo(user.email)).length === 1, "the former address hears of it");
   assert.equal((await messagesTo(email)).length, 1);
 });
+
+test("a refused change is refused again under the same key, and made once the address is free", async () => {
+  const [{ change }, other] = [await someone(), await signUp()];
+  const key = newKey();
+  for (let round = 0; round < 2; round += 1) {
+    await assert.rejects(change(other.email, PASSWORD, key), { code: 6, reason: "EMAIL_ALREADY_USED" });
+  }
+  const leaving = { password: PASSWORD, idempotencyKey: newKey() };
+  await call(identity, identity.closeUser, leaving, bearer(await signIn(other)));
+  const { response, replayed } = await change(other.email, PASSWORD, key);
+  assert.deepEqual([response.pendingEmail, replayed], [other.email, false]);
+});

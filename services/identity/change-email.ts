@@ -2,7 +2,7 @@ import { FieldCheck } from "#lib/fields.ts";
 import type { Call } from "#lib/grpc-server.ts";
 import { idempotencyKeyOf } from "#lib/idempotency-key.ts";
 import type { ChangeEmailRequest, User } from "#proto/ledgermesh/identity/v1/identity.ts";
-import { claimKey, wasDone } from "#services/identity/claim-key.ts";
+import { claimKey, forgetKey, wasDone } from "#services/identity/claim-key.ts";
 import type { Context } from "#services/identity/context.ts";
 import { normalizeEmail } from "#services/identity/email-address.ts";
 import { advanceEmailChange, requestEmailChange } from "#services/identity/email-change.ts";
@@ -47,6 +47,9 @@ export async function changeEmail(ctx: Context, request: ChangeEmailRequest, cal
     return readUser(ctx, self);
   }
   ctx.changeWake.notify();
-  if ((await advanceEmailChange(ctx, change)) === "ADDRESS_USED") throw refusals.emailAlreadyUsed();
+  if ((await advanceEmailChange(ctx, change)) === "ADDRESS_USED") {
+    await ctx.shardOfBucket(self.bucket).transact((db) => forgetKey(db, command));
+    throw refusals.emailAlreadyUsed();
+  }
   return readUser(ctx, self);
 }

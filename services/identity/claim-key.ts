@@ -38,6 +38,15 @@ export async function claimKey(db: PoolClient, command: UserCommand): Promise<bo
   return rows[0] === undefined || !isSame(command, rows[0].fingerprint);
 }
 
+/** For a command that came to nothing after its key was committed: the same key asks for it anew. */
+export async function forgetKey(db: PoolClient, command: UserCommand): Promise<void> {
+  await db.query(
+    `delete from identity.idempotency_keys
+      where bucket = $1 and caller = $2 and method = $3 and key = $4 and fingerprint = $5`,
+    [...columnsOf(command), command.fingerprint],
+  );
+}
+
 function columnsOf({ self, method, key }: UserCommand): unknown[] {
   return [self.bucket, self.userId, method, key];
 }
