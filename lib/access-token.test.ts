@@ -82,7 +82,7 @@ const refused =
   };
 
 test("a token says who its bearer is, and is verified once", async (t) => {
-  const { tokens } = await world(t);
+  const { tokens } = await world(t, { developmentKey: spki(launcher.publicKey) });
   const user = { role: "USER", userId: USER, sessionId: SESSION, secondFactor: false };
   const ofUser = token();
   const first = tokens.principalOf(ofUser);
@@ -92,7 +92,7 @@ test("a token says who its bearer is, and is verified once", async (t) => {
 
   const operator = token({ payload: { role: "OPERATOR", amr: ["pwd", "otp"] } });
   assert.deepEqual(await tokens.principalOf(operator), { ...user, role: "OPERATOR", secondFactor: true });
-  const service = token({ payload: { sub: "service:ledger", role: "SERVICE", sid: undefined, amr: undefined } });
+  const service = development({ sub: "service:ledger", role: "SERVICE", amr: undefined });
   assert.deepEqual(await tokens.principalOf(service), { role: "SERVICE", name: "ledger" });
 });
 
@@ -212,6 +212,7 @@ test("wrong or missing claims are refused", async (t) => {
     ["a user without a session", { sid: undefined }],
     ["a session of another shape", { sid: "x" }],
     ["a session that is a number", { sid: 1 }],
+    ["a service by identity's key", { role: "SERVICE", sub: "service:ledger", sid: undefined }],
     ["a service that is a user", { role: "SERVICE", sid: undefined }],
     ["a service with a session", { role: "SERVICE", sub: "service:ledger" }],
     ["a service with an odd name", { role: "SERVICE", sub: "service:a b", sid: undefined }],

@@ -110,6 +110,8 @@ function principalIn(payload: JWTPayload, keyId: string): Principal {
   if (role === "SERVICE") {
     const name = SERVICE_SUBJECT.exec(sub)?.[1];
     if (name === undefined || sid !== undefined) throw accessRefusals.tokenInvalid("its subject is no service");
+    // Services speak by their certificates; identity signs for people only.
+    if (keyId !== DEVELOPMENT_KEY_ID) throw accessRefusals.tokenInvalid("its key signs for no service");
     return { role, name };
   }
   if (role !== "USER" && role !== "MERCHANT" && role !== "OPERATOR") {
