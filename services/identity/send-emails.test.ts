@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { parseId } from "#lib/ids.ts";
-import { eventually, newId, postgres, shardNumbers } from "#tests/stack.ts";
+import { logFile } from "#infra/local/folders.ts";
+import { parseId, uuidToId } from "#lib/ids.ts";
+import { eventually, newId, postgres, shardNumbers, stackName } from "#tests/stack.ts";
 import { messagesTo, newEmail } from "#tests/users.ts";
 
 async function queue(shard: number, recipient: string, body: string): Promise<string> {
@@ -43,5 +45,8 @@ test("an address that the mail server refuses waits for another try, and holds u
     );
     return rows[0]?.attempts === 1 && rows[0].later;
   }, "it waits");
+  // The log says which one, and not whose.
+  const id = uuidToId("mail", refused);
+  await eventually(() => readFileSync(logFile(stackName, "identity"), "utf8").includes(id), `${id} is in the log`);
   await postgres(1).query("delete from identity.outgoing_emails where email_id = $1", [refused]);
 });

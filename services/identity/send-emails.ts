@@ -72,7 +72,7 @@ export async function sendEmails(
       failed.inc();
       // The code says what it was; the text may hold the address.
       const { code, responseCode } = error as { code?: string; responseCode?: number };
-      ctx.log.warn({ email: uuidToId("mail", row.email_id), code, responseCode }, "an e-mail was not taken");
+      ctx.log.warn({ emailId: uuidToId("mail", row.email_id), code, responseCode }, "an e-mail was not taken");
       if (row.attempts < MAX_ATTEMPTS) return;
       givenUp.inc();
     }
