@@ -1,10 +1,24 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
+import type { Call } from "#lib/grpc-server.ts";
 import { parseId } from "#lib/ids.ts";
-import { CreateUserRequest, User_Role, User_Status } from "#proto/ledgermesh/identity/v1/identity.ts";
+import {
+  CreateUserRequest,
+  UpdateUserRequest,
+  User_Role,
+  User_Status,
+  type UserSettings,
+} from "#proto/ledgermesh/identity/v1/identity.ts";
+import { addressLimit } from "#services/identity/address-limit.ts";
+import type { Context } from "#services/identity/context.ts";
+import { createUser } from "#services/identity/create-user.ts";
+import { oneAtATime } from "#services/identity/one-at-a-time.ts";
+import { closeIdentityContext, identityContext } from "#tests/identity-context.ts";
 import { identity, newKey, postgres, shardNumbers } from "#tests/stack.ts";
-import { newEmail, signUpRequest } from "#tests/users.ts";
+import { bearer, emailToken, newEmail, PASSWORD, signIn, signUpRequest } from "#tests/users.ts";
+
+after(closeIdentityContext);
 
 /** Rows of a table of identity with this user, over all shards. */
 async function count(table: "users" | "login_directory", userId: string): Promise<number> {
@@ -101,6 +115,41 @@ test("a retry replays, another body under the key is refused and names the user,
   }
   const other = await call(identity, identity.createUser, { ...request, email: newEmail() });
   assert.notEqual(other.response.userId, first.userId);
+});
+
+test("who repeats a sign-up hears what they sent, and nothing of what the user has become", async () => {
+  const request = signUpRequest({ phone: "+420601123456", settings: { language: "cs" } as UserSettings });
+  const { response: first } = await call(identity, identity.createUser, request);
+  const headers = bearer(await signIn(first));
+  const idempotencyKey = newKey();
+  const change = UpdateUserRequest.fromPartial({ name: "Augusta", phone: "+420601999999", idempotencyKey });
+  await call(identity, identity.updateUser, change, headers);
+  const asked = async (email: string) => {
+    await call(
+      identity,
+      identity.changeEmail,
+      { newEmail: email, password: PASSWORD, idempotencyKey: newKey() },
+      headers,
+    );
+    return email;
+  };
+  await call(identity, identity.confirmEmail, { token: await emailToken(await asked(newEmail())) });
+  await asked(newEmail());
+  const again = await call(identity, identity.createUser, request);
+  assert.deepEqual([again.response, again.replayed], [first, true]);
+});
+
+test("a repeated sign-up counts as an attempt, whether anybody has signed up so or not", async () => {
+  const ctx = {
+    ...identityContext(),
+    signUps: oneAtATime(),
+    addressLimit: addressLimit({ burst: 2, perSecond: 1 }, () => 1_000),
+  } as unknown as Context;
+  const request = signUpRequest();
+  await call(identity, identity.createUser, request);
+  const through = { peer: "gateway", clientAddress: "192.0.2.1", markReplayed: () => undefined } as unknown as Call;
+  for (let round = 0; round < 2; round += 1) await createUser(ctx, request, through);
+  await assert.rejects(createUser(ctx, request, through), { reason: "TOO_MANY_ATTEMPTS" });
 });
 
 test("an address that is taken, and a password that everybody has, are refused", async () => {

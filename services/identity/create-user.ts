@@ -17,6 +17,7 @@ import { refusals } from "#services/identity/refusals.ts";
 import type { Shard } from "#services/identity/shard.ts";
 import { laneOf, takeAttempt } from "#services/identity/take-attempt.ts";
 import { tellOfUser } from "#services/identity/tell.ts";
+import { toUser } from "#services/identity/user.ts";
 
 const METHOD = "create_user";
 
@@ -45,10 +46,11 @@ async function signUp(
   command: SignUpCommand,
 ): Promise<User> {
   const { bucket } = command;
-  const known = await readKey(shard, command);
-  if (known !== undefined) return replay(ctx, call, command, known);
-
+  // A repeated call costs no hash, but tells of a user.
   takeAttempt(ctx, call);
+  const known = await readKey(shard, command);
+  if (known !== undefined) return replay(call, command, parsed, known);
+
   // It costs no hash to say so.
   if (await isUsed(shard, emailKey)) throw refusals.emailAlreadyUsed();
   const passwordHash = await ctx.passwords.hash(parsed.password, laneOf(call));
@@ -57,8 +59,12 @@ async function signUp(
   switch (outcome.outcome) {
     case "created":
       return readUser(ctx, { userUuid, bucket });
-    case "key_known":
-      return replay(ctx, call, command, outcome);
+    case "key_known": {
+      const first = await readKey(shard, command);
+      // The user has left just now.
+      if (first === undefined) throw refusals.shardContended(shard.number);
+      return replay(call, command, parsed, first);
+    }
     case "email_used":
       throw refusals.emailAlreadyUsed();
   }
@@ -112,12 +118,15 @@ interface SignUpCommand {
 interface KnownKey {
   readonly known_user_id: string;
   readonly known_fingerprint: Buffer;
+  /** Of the transaction that signed the user up. */
+  readonly known_since: Date;
 }
 
 /** What a repeated call finds, so that it costs no hash. */
 async function readKey(shard: Shard, { bucket, caller, key }: SignUpCommand): Promise<KnownKey | undefined> {
   const [row] = await shard.read<KnownKey>(
-    `select k.resource_id as known_user_id, k.fingerprint as known_fingerprint from identity.idempotency_keys k
+    `select k.resource_id as known_user_id, k.fingerprint as known_fingerprint, k.created_at as known_since
+       from identity.idempotency_keys k
        join identity.users u on u.user_id = k.resource_id and u.status = 'ACTIVE'
       where k.bucket = $1 and k.caller = $2 and k.method = $3 and k.key = $4`,
     [bucket, caller, METHOD, key],
@@ -133,15 +142,28 @@ async function isUsed(shard: Shard, emailKey: Buffer): Promise<boolean> {
   return rows.length > 0;
 }
 
-function replay(ctx: Context, call: Call, { bucket, key, fingerprint }: SignUpCommand, known: KnownKey): Promise<User> {
+/**
+ * The first answer, made of the request alone: whoever repeats it has no token, and the user may have another address, name and
+ * password by now.
+ */
+function replay(call: Call, { key, fingerprint }: SignUpCommand, parsed: ParsedUser, known: KnownKey): User {
   if (!known.known_fingerprint.equals(fingerprint)) {
     throw refusals.idempotencyKeyReused(key, uuidToId("user", known.known_user_id));
   }
   call.markReplayed();
-  return readUser(ctx, { userUuid: known.known_user_id, bucket });
+  return toUser({
+    ...parsed,
+    user_id: known.known_user_id,
+    status: "ACTIVE",
+    version: "1",
+    password_changed_at: known.known_since,
+    pending_email: null,
+  });
 }
 
-type InsertOutcome = ({ readonly outcome: "created" | "key_known" } & KnownKey) | { readonly outcome: "email_used" };
+interface InsertOutcome {
+  readonly outcome: "created" | "key_known" | "email_used";
+}
 
 async function insertUser(
   shard: Shard,
@@ -149,7 +171,7 @@ async function insertUser(
 ): Promise<InsertOutcome> {
   return shard.transact(async (db) => {
     const { rows } = await db.query<InsertOutcome>(
-      "select * from identity.create_user($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+      "select outcome from identity.create_user($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
       [
         user.userUuid,
         user.bucket,
