@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { call } from "#lib/grpc-client.ts";
-import { eventually, identity, newId } from "#tests/stack.ts";
+import { parseId } from "#lib/ids.ts";
+import { eventually, identity, newId, postgres, shardNumbers } from "#tests/stack.ts";
 import { bearer, signIn, signUp } from "#tests/users.ts";
 
 const remove = (sessionId: string, headers: { authorization: string }) =>
@@ -35,6 +36,22 @@ test("whoever signs out is out everywhere within half a minute", async () => {
       ),
     "the access token is refused",
     30_000,
+  );
+});
+
+test("an operator who has no second factor yet can sign out, and nothing else of it", async () => {
+  const user = await signUp();
+  for (const shard of shardNumbers) {
+    await postgres(shard).query("update identity.users set role = 'OPERATOR' where user_id = $1", [
+      parseId(user.userId, "user")?.uuid,
+    ]);
+  }
+  const tokens = await signIn(user);
+  await assert.rejects(call(identity, identity.getUser, {}, bearer(tokens)), { reason: "SECOND_FACTOR_REQUIRED" });
+  assert.ok((await remove(tokens.sessionId, bearer(tokens))).response.revokeTime);
+  await assert.rejects(
+    call(identity, identity.refreshSession, { refreshToken: tokens.refreshToken, idempotencyKey: "" }),
+    { reason: "REFRESH_TOKEN_INVALID" },
   );
 });
 
