@@ -142,7 +142,6 @@ function textMayHoldCardData(text: string): boolean {
 /** The path of the first text of a decoded message that holds such data. */
 function findInMessage(value: unknown, path: string, isMap: boolean): { field: string; what: CardData } | undefined {
   if (typeof value === "string") {
-    if (!textMayHoldCardData(value)) return undefined;
     const what = findCardData(value, path.slice(path.lastIndexOf(".") + 1));
     return what === undefined ? undefined : { field: path, what };
   }
@@ -155,6 +154,8 @@ function findInMessage(value: unknown, path: string, isMap: boolean): { field: s
     if (isMap && /^\D*\d{3,4}\D*$/.test(String(part)) && isVerificationName(key)) {
       return { field: `${path}.${key}`, what: "verification_value" };
     }
+    // There may be thousands of parts: most need no path.
+    if (typeof part === "string" ? !textMayHoldCardData(part) : typeof part !== "object") continue;
     const found = findInMessage(part, childPath(value, path, key, isMap), key === MAP_FIELD);
     if (found !== undefined) return found;
   }
