@@ -54,7 +54,7 @@ first, with commas between them; without it, the local stack.
 Exit status: 0 everything is as it was sealed; 1 problems were found; 2 something could not be checked; 130 stopped by Ctrl-C.`;
 
 const OPERATOR_HELP = `
-The user signs up first, like anybody. Their sessions end, and they sign in again. What operators may do needs a second factor.
+The user signs up and turns a second factor on first, like anybody. Their sessions end, and they sign in again, with it.
 Only the console's certificate may do this: on the local stack, whoever can read its secrets.
 
 Exit status: 0 it is so; 2 it was refused, or identity does not answer.`;

@@ -47,6 +47,12 @@ export async function grantRole(ctx: Context, request: GrantRoleRequest, call: C
     const [user] = rows;
     if (user === undefined) throw refusals.userNotFound();
     if (user.role === role) return;
+    if (role === "OPERATOR") {
+      const { rowCount } = await db.query("select from identity.totp where user_id = $1 and state = 'ACTIVE'", [
+        self.userUuid,
+      ]);
+      if (rowCount === 0) throw refusals.operatorNeedsSecondFactor("the user turns one on before they become one.");
+    }
     await db.query(
       "update identity.users set role = $2, version = version + 1, updated_at = now() where user_id = $1",
       [self.userUuid, role],

@@ -119,6 +119,14 @@ export const refusals = {
       {},
     ),
 
+  operatorNeedsSecondFactor: (whatToDo: string) =>
+    refuse(
+      "FAILED_PRECONDITION",
+      "OPERATOR_NEEDS_SECOND_FACTOR",
+      `Operators have a second factor at all times: ${whatToDo}`,
+      {},
+    ),
+
   secondFactorInvalid: (attemptsLeft: number) =>
     refuse(
       "UNAUTHENTICATED",
