@@ -14,7 +14,7 @@ import { writeBatch } from "#services/ledger/write-batch.ts";
 const MAX_COMMANDS_PER_BATCH = 1_000;
 /** Postgres writes one batch while the next is decided here (docs/performance.md). */
 const COMMAND_BATCHES_UNDER_WAY = 2;
-/** A smaller batch is not worth its own round trip while another one is under way. */
+/** A single command waits for the end of the batch under way rather than making a round trip of its own. */
 const MIN_OVERLAPPING_COMMANDS = 2;
 /** A transfer has up to 100 postings; so many are written well within a transaction's time. */
 const MAX_POSTINGS_PER_BATCH = 5_000;
