@@ -14,8 +14,11 @@ import { writeBatch } from "#services/ledger/write-batch.ts";
 const MAX_COMMANDS_PER_BATCH = 1_000;
 /** Postgres writes one batch while the next is decided here (docs/performance.md). */
 const COMMAND_BATCHES_UNDER_WAY = 2;
-/** A single command waits for the end of the batch under way rather than making a round trip of its own. */
-const MIN_OVERLAPPING_COMMANDS = 2;
+/**
+ * Batch calls overlap; single calls rather make one larger batch: of 64 callers, small batches side by side were slower, and one
+ * that needs the connection for itself only waits.
+ */
+const MIN_OVERLAPPING_COMMANDS = 100;
 /** A transfer has up to 100 postings; so many are written well within a transaction's time. */
 const MAX_POSTINGS_PER_BATCH = 5_000;
 /** Room for two full batch calls; more would only wait past its deadline. */
